@@ -1,0 +1,93 @@
+"""Every check of the project: `nox` runs them all, `nox -s tests -- -k cancel` some, `nox -l` lists them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+# A Python that is not at hand is reported as skipped, on a CI machine too; it is never downloaded, because not every
+# machine can. `tests` always runs at least on the Python that runs nox.
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+SUPPORTED_PYTHONS = nox.project.python_versions(PYPROJECT)
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def group(name: str) -> list[str]:
+    """Give the requirements of one of pyproject.toml's dependency groups."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the code's style and its format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check that imports only go down the floors of the house."""
+    session.install(*group("imports"))
+    session.run("lint-imports", env={"PYTHONPATH": "src"})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of sources and tests, and that the installed package is completely typed."""
+    session.install(".[all]", *group("types"))
+    # Node.js always comes from the environment, so that every machine checks with the same one.
+    node = {"PYRIGHT_PYTHON_GLOBAL_NODE": "0"}
+    session.run("pyright", env=node)
+    # Elsewhere, because here pyright would find the sources instead of the installed package.
+    session.chdir(session.create_tmp())
+    session.run("pyright", "--verifytypes", "aioruns", "--ignoreexternal", env=node)
+
+
+@nox.session(python=sorted({*SUPPORTED_PYTHONS, THIS_PYTHON}))
+def tests(session: nox.Session) -> None:
+    """Run the tests on every supported Python that is at hand; arguments go to pytest."""
+    session.install("-e", ".[all]", *group("tests"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def packaging(session: nox.Session) -> None:
+    """Build the distributions, and use the wheel as somebody does who installs it without extras."""
+    session.install(*group("packaging"))
+    tmp = Path(session.create_tmp()).resolve()
+    dist, clean = tmp / "dist", tmp / "clean"
+    shutil.rmtree(dist, ignore_errors=True)
+    # Without options, the wheel is built from the source distribution, which proves that one complete.
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    session.run("python", "-m", "venv", "--clear", str(clean))
+    python = str(clean / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+    (wheel,) = dist.glob("*.whl")
+    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    session.run(python, "-I", "tests/packaging/check_installed.py", str(dist), external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a broken reference is an error."""
+    session.install(".[all]", *group("docs"))
+    session.run("sphinx-build", "-W", "-n", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Measure which lines and branches the tests reach."""
+    session.install("-e", ".[all]", *group("coverage"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")

@@ -1,0 +1,195 @@
+"""A run that this process executes, as plain state, and the ways to ask it to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+from aioruns._context import CancelEvent, RunContext
+from aioruns._jobs import Work
+from aioruns._lifecycle import RunStatus
+from aioruns._model import Run
+from aioruns._outbox import Budget, Outbox
+from aioruns._redaction import Redact
+from aioruns._threads import Thread
+from aioruns.abc import Fence
+
+__all__ = ["ActiveRun"]
+
+REPORT_AFTER: Final = 2.0
+"""Seconds after which a function that was asked to end and has not is reported with its stack."""
+
+
+class ActiveRun:
+    """A run that this process executes.
+
+    Belongs to the event loop; only its outbox may be filled from other threads.
+
+    Attributes:
+        run: The row as it was last seen.
+        work: What is to be done.
+        values: Context variables that were copied from the starter.
+        cancel_event: Set when the function is asked to end, whoever asks.
+        outbox: What the run has said and is not stored.
+        context: What ``current_run()`` gives.
+        task: The task that executes it; kept here so that it is not garbage-collected.
+        entered: Whether that task has begun: cancelled before, it would never reach its own clean-up.
+        function_over: Whether the function has ended, or never will begin.
+        thread: The thread of a ``def`` job.
+        has_slot: Whether it counts towards ``max_running``.
+        cancel_requested_at: When somebody first asked to cancel it; microseconds.
+        cancel_reason: Why.
+        timed_out: Its time is over.
+        interrupting: Its manager stops.
+        lost: It belongs to this manager no longer.
+        ended: Set when there is nothing more to wait for: it is stored as ended, or ``failure`` says why not.
+        failure: Why the end could not be stored so far.
+        result: What the function returned.
+        error: What it raised.
+    """
+
+    __slots__ = (
+        "__weakref__", "_report", "_timers", "cancel_event", "cancel_reason", "cancel_requested_at", "context", "ended",
+        "entered", "error", "failure", "function_over", "has_slot", "interrupting", "lost", "outbox", "result", "run",
+        "task", "thread", "timed_out", "values", "work",
+    )  # fmt: skip
+
+    run: Run
+
+    def __init__(
+        self,
+        work: Work,
+        *,
+        budget: Budget,
+        redact: Redact,
+        on_filled: Callable[[ActiveRun], None],
+        values: list[tuple[contextvars.ContextVar[Any], Any]],
+    ) -> None:
+        self.work = work
+        self.values = values
+        self.cancel_event = CancelEvent()
+        self.outbox = Outbox(budget, lambda: on_filled(self))
+        self.context = RunContext(
+            0, key=None, attempt=1, cancel_event=self.cancel_event, sink=self.outbox, redact=redact
+        )
+        self.task: asyncio.Task[None] | None = None
+        self.thread: Thread | None = None
+        self.entered = False
+        self.function_over = False
+        self.has_slot = False
+        self.cancel_requested_at: int | None = None
+        self.cancel_reason: str | None = None
+        self.timed_out = False
+        self.interrupting = False
+        self.lost = False
+        self.ended = asyncio.Event()
+        self.failure: Exception | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._report: asyncio.TimerHandle | None = None
+
+    def attach(self, run: Run) -> None:
+        """Note the row that was inserted for it."""
+        self.run = run
+        self.context.id = run.id
+        self.context.key = run.key
+        self.context.attempt = run.attempt
+        self.context.owner = run.manager_id
+
+    def is_attached(self, run_id: int) -> bool:
+        """Whether this is the run with that id; without a row, it is none."""
+        return self.context.id == run_id
+
+    def outcome(self) -> Run:
+        """Return the row of a run that has ended.
+
+        Raises:
+            StoreUnavailable: The end could not be stored so far.
+        """
+        if self.failure is not None:
+            raise self.failure
+        return self.run
+
+    @property
+    def fence(self) -> Fence:
+        """What allows this manager to write for it."""
+        return Fence(self.run.manager_id, self.run.attempt)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for capacity."""
+        return self.run.status is RunStatus.PENDING and not self.entered
+
+    def request_cancel(self, *, at: int, reason: str | None) -> None:
+        """Ask the function to end because a user said so. Asking again cancels the task again."""
+        if self.function_over:
+            return
+        if self.cancel_requested_at is None:
+            self.cancel_requested_at = at
+            self.cancel_reason = reason
+        self._ask_to_end(grace=self.work.cancel_grace)
+
+    def interrupt(self) -> None:
+        """Ask the function to end because its manager stops."""
+        self.interrupting = True
+        self._ask_to_end(grace=0)
+
+    def lose(self) -> None:
+        """Ask the function to end because the run belongs to another manager now."""
+        self.lost = True
+        self._ask_to_end(grace=0)
+
+    def start_timeout(self) -> None:
+        """Start the clock of an attempt."""
+        if self.run.timeout is not None:
+            self._timers.append(asyncio.get_running_loop().call_later(self.run.timeout, self._time_out))
+
+    def _time_out(self) -> None:
+        self.timed_out = True
+        self._ask_to_end(grace=self.work.cancel_grace)
+
+    def _ask_to_end(self, *, grace: float) -> None:
+        if self.function_over:
+            return
+        self.cancel_event.set()
+        loop = asyncio.get_running_loop()
+        if grace:
+            self._timers.append(loop.call_later(grace, self._cancel_task))
+        else:
+            self._cancel_task()
+        if self._report is None:
+            self._report = loop.call_later(REPORT_AFTER + grace, self.report_stack)
+
+    def _cancel_task(self) -> None:
+        # Before it is entered, the event alone tells it not to begin; a thread can only be asked.
+        if self.entered and not self.function_over and self.work.is_async and self.task is not None:
+            self.task.cancel()
+
+    def report_stack(self) -> None:
+        """Say in the run's log where the function is, if it still executes."""
+        if not self.function_over and self.entered:
+            self.context.write_line(
+                "warning", "asked to end, the function still executes; its stack is attached", trace=self.stack()
+            )
+
+    def stack(self) -> str:
+        """Format where the function is now."""
+        if self.thread is not None:
+            frame = sys._current_frames().get(self.thread.ident or 0)
+            return "".join(traceback.format_stack(frame)) if frame is not None else ""
+        frames = self.task.get_stack() if self.task is not None else []
+        return "".join(line for frame in frames for line in traceback.format_stack(frame, limit=1))
+
+    def end_function(self) -> None:
+        """Note that the function has ended, or never will begin: nothing is to be asked of it any more."""
+        self.function_over = True
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if self._report is not None:
+            self._report.cancel()

@@ -1,0 +1,104 @@
+"""Cancel requests: recorded in the store, and carried to the function if it executes here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from aioruns._active import ActiveRun
+from aioruns._model import Run, now_micros, to_micros
+from aioruns._owned import OwnedTasks
+from aioruns.abc import Store
+from aioruns.errors import RunAlreadyFinished, RunNotFound, StoreUnavailable
+
+__all__ = ["Canceller"]
+
+ABANDONED: Final = "start abandoned"
+"""Why a run is cancelled whose starter went away before it had an answer."""
+PAUSE: Final = 0.25
+"""Seconds until an abandoned run is tried again when the store was away."""
+
+
+class _Runs(Protocol):
+    def get(self, run_id: int) -> ActiveRun | None: ...
+
+
+class Canceller:
+    """Cancels runs, wherever they execute.
+
+    Args:
+        store: Where requests go.
+        manager_id: The manager that executes the runs registered here.
+        registry: The runs that execute or wait here.
+        settle: Waits for starts that are under way.
+        withdraw: Ends a run here that the store has ended while it waited.
+        stopping: Tells whether the manager stops.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        manager_id: str,
+        registry: _Runs,
+        *,
+        settle: Callable[[], Awaitable[None]],
+        withdraw: Callable[[ActiveRun, Run], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._manager_id = manager_id
+        self._registry = registry
+        self._settle = settle
+        self._withdraw = withdraw
+        self._stopping = stopping
+        self._tasks = OwnedTasks()
+
+    async def cancel(self, run_id: int, *, reason: str | None) -> Run:
+        """Request that a run ends, and return its row as stored then. Cancelling the call does not take the request back.
+
+        Raises:
+            RunNotFound: There is no such run.
+            RunAlreadyFinished: It has ended; not because of this request.
+            StoreUnavailable: The request could not be stored; a function that executes here was asked all the same.
+        """
+        at = now_micros()
+        if (active := self._registry.get(run_id)) is not None:
+            # Before the commit: the function need not wait for the disk. The store's line keeps request and end in order.
+            active.request_cancel(at=at, reason=reason)
+        task = self._tasks.create(self._request(run_id, at, reason, unless_shared=False))
+        await asyncio.wait((task,))
+        run = task.result()
+        if not run.active and (run.cancel_requested_at is None or to_micros(run.cancel_requested_at, what="time") != at):
+            raise RunAlreadyFinished(run)
+        return run
+
+    async def cancel_abandoned(self, run_id: int) -> None:
+        """Cancel a run whose starter went away, unless somebody else shares it; try again while the store is away."""
+        while not self._stopping():
+            try:
+                await self._request(run_id, now_micros(), ABANDONED, unless_shared=True)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(PAUSE)
+
+    async def _request(self, run_id: int, at: int, reason: str | None, *, unless_shared: bool) -> Run:
+        run = await self._store.request_cancel(run_id, at=at, reason=reason, unless_shared=unless_shared)
+        if run is None:
+            raise RunNotFound(run_id)
+        if run.manager_id == self._manager_id:
+            await self.apply(run)
+        return run
+
+    async def apply(self, run: Run) -> None:
+        """Carry to the run here what the store says of it."""
+        active = self._registry.get(run.id)
+        if active is None and run.active:
+            await self._settle()
+            active = self._registry.get(run.id)
+        if active is None:
+            return
+        if run.active and run.cancel_requested_at is not None:
+            active.request_cancel(at=to_micros(run.cancel_requested_at, what="time"), reason=run.cancel_reason)
+        elif not run.active and active.waits:
+            self._withdraw(active, run)

@@ -1,0 +1,393 @@
+"""What a run sees of itself: ``current_run()`` and the context that it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import re
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator, Sized
+from contextvars import ContextVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar, cast
+
+from aioruns._model import MAX_NAME
+from aioruns._redaction import Redact, cut, redact_secrets, safe_text, MAX_TRACEBACK
+from aioruns._serialization import NotStorable, encode
+from aioruns.errors import ConfigurationError
+
+__all__ = ["CancelEvent", "RunContext", "Sink", "current_context", "current_run", "detached"]
+
+T = TypeVar("T")
+
+MAX_LINE: Final = 16 * 1024
+"""Bytes of UTF-8 that a log message may have."""
+MAX_FIELD: Final = 1024
+"""Bytes of UTF-8 that the ``repr`` of a field without a JSON form may have."""
+MAX_DATA: Final = 64 * 1024
+"""Bytes of JSON that the data of an emitted event may have."""
+_KIND = re.compile(r"[A-Za-z][\w.:-]{0,63}")
+_OWN_KINDS = frozenset({"status", "log", "progress", "step"})
+
+
+class Sink(Protocol):
+    """Where a context's events go."""
+
+    def put(self, kind: str, data: str, *, droppable: bool) -> None:
+        """Take one event; ``data`` is JSON."""
+        ...
+
+    def put_progress(self, step: str | None, data: str) -> None:
+        """Take progress; only the newest of a step counts."""
+        ...
+
+    async def flush(self) -> None:
+        """Return when everything taken is stored."""
+        ...
+
+
+class CancelEvent(asyncio.Event):
+    """The event that is set when cancel is requested; it can be awaited on the event loop's thread only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop_thread = threading.get_ident()
+        self._threads: threading.Event | None = None
+        self._creation = threading.Lock()
+
+    def set(self) -> None:
+        """Set the event and wake the threads that wait for it."""
+        super().set()
+        with self._creation:
+            if self._threads is not None:
+                self._threads.set()
+
+    def wait(self) -> Coroutine[Any, Any, Literal[True]]:
+        """Wait until cancel is requested.
+
+        Raises:
+            ConfigurationError: Called on another thread than the event loop's.
+        """
+        if threading.get_ident() != self._loop_thread:
+            raise ConfigurationError(
+                "cancel_event cannot be awaited in a plain function: use ctx.wait_cancelled(timeout) or ctx.cancel_requested"
+            )
+        return super().wait()
+
+    def wait_in_thread(self, timeout: float | None) -> bool:
+        """Block this thread until cancel is requested or ``timeout`` seconds are over; return whether it is requested."""
+        with self._creation:
+            if self._threads is None:
+                self._threads = threading.Event()
+                if self.is_set():
+                    self._threads.set()
+        return self._threads.wait(timeout)
+
+
+class RunContext:
+    """A run as its own function sees it. Events may be said from any thread; order is kept per thread.
+
+    Attributes:
+        id: Id of the run; 0 when the job was awaited outside any run.
+        key: Key of the run, or None.
+        attempt: Which try this is; 1 is the first.
+        cancel_event: Set when cancel is requested, and when the manager stops.
+    """
+
+    __slots__ = ("_logger", "_redact", "_sink", "attempt", "cancel_event", "id", "key", "owner")
+
+    def __init__(
+        self,
+        run_id: int,
+        *,
+        key: str | None,
+        attempt: int,
+        cancel_event: CancelEvent,
+        sink: Sink,
+        redact: Redact = redact_secrets,
+        owner: str = "",
+    ) -> None:
+        self.id = run_id
+        self.key = key
+        self.attempt = attempt
+        self.cancel_event = cancel_event
+        self.owner = owner
+        self._sink = sink
+        self._redact = redact
+        self._logger: logging.Logger | None = None
+
+    def __repr__(self) -> str:
+        return f"<RunContext of run {self.id}, attempt {self.attempt}>"
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether the function has been asked to end. Safe in any thread."""
+        return self.cancel_event.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        """End the function here if it has been asked to end. Safe in any thread.
+
+        Raises:
+            asyncio.CancelledError: Cancel has been requested, or the manager stops.
+        """
+        if self.cancel_event.is_set():
+            raise asyncio.CancelledError(f"run {self.id} was asked to end")
+
+    def wait_cancelled(self, timeout: float | None = None) -> bool:
+        """Block the calling thread until the function has been asked to end; for ``def`` jobs.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether the function has been asked to end.
+
+        Raises:
+            ConfigurationError: Called on the event loop's thread, which it would block.
+        """
+        return self.cancel_event.wait_in_thread(timeout)
+
+    def set_progress(
+        self, current: float, total: float | None = None, *, step: str | None = None, message: str | None = None
+    ) -> None:
+        """Say how far the run has come. Cheap: of several calls between two commits only the newest of a step is stored.
+
+        Args:
+            current: Units done; held between 0 and ``total``.
+            total: Units there are, or None while that is unknown.
+            step: Label of the part of the run that is executing; entering a step is always stored.
+            message: A word about the unit in hand.
+
+        Raises:
+            ConfigurationError: A number is not finite.
+        """
+        for number in (current, total):
+            if number is not None and not math.isfinite(number):
+                raise ConfigurationError(f"progress must be made of finite numbers, not {number}")
+        total = None if total is None else max(total, 0)
+        current = max(current, 0) if total is None else min(max(current, 0), total)
+        data = {"current": current, "total": total, "step": _label(step), "message": _label(message)}
+        self._sink.put_progress(step, encode(data, what="progress"))
+
+    def track(self, items: Iterable[T] | AsyncIterable[T], *, step: str | None = None) -> Track[T]:
+        """Go through items and say how far: ``for item in ctx.track(items)``, or ``async for``.
+
+        Args:
+            items: Anything iterable; its ``len()``, where it has one, is the total.
+            step: Label of this part of the run; said before the first item is fetched.
+        """
+        return Track(self, items, step)
+
+    def emit(self, kind: str, data: Any) -> None:
+        """Say something of the user's own kind; never dropped.
+
+        Args:
+            kind: Letters, digits and ``. : _ -``, starting with a letter; none of ``status``, ``log``, ``progress``, ``step``.
+            data: At most 64 KiB as JSON.
+
+        Raises:
+            ConfigurationError: The kind is not allowed, or the data cannot be stored.
+            StoreUnavailable: Too many events wait to be stored; ``await ctx.flush()`` now and then.
+        """
+        if not _KIND.fullmatch(kind) or kind in _OWN_KINDS:
+            raise ConfigurationError(
+                f"the event kind {kind!r} is not allowed: start with a letter, go on with letters, digits and . : _ -,"
+                f" and leave {', '.join(sorted(_OWN_KINDS))} to aioruns"
+            )
+        self._sink.put(kind, encode(data, what=f"the data of event {kind!r}", limit=MAX_DATA), droppable=False)
+
+    def log(self, level: str | int, message: str, **fields: Any) -> None:
+        """Write a line to the run's log; fields that have no JSON form are stored as their ``repr``.
+
+        Args:
+            level: ``debug``, ``info``, ``warning``, ``error``, ``critical``, or a number of ``logging``.
+            message: At most 16 KiB; of a longer one the middle is cut, and the event says so.
+            **fields: Structured values that belong to the line.
+
+        Raises:
+            ConfigurationError: The level is unknown.
+        """
+        self.write_line(_level_name(level), message, fields=fields)
+
+    def write_line(
+        self, level: str, message: str, *, logger: str | None = None, fields: dict[str, Any] | None = None, trace: str = ""
+    ) -> None:
+        """Store a log line whose parts are known already; what ``log``, ``logger`` and the capture of ``logging`` share."""
+        text = str(message).encode(errors="backslashreplace").decode()
+        short = cut(text, MAX_LINE)
+        data: dict[str, Any] = {"level": level, "message": short}
+        if short is not text:
+            data["cut"] = len(text)
+        if logger is not None:
+            data["logger"] = logger
+        if fields:
+            data["fields"] = fields
+        if trace:
+            data["traceback"] = safe_text(trace, MAX_TRACEBACK, self._redact, one_line=False)
+        self._sink.put("log", _encode_line(data), droppable=True)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A standard logger: every line goes to the run's log, and on to the application's handlers as its levels allow."""
+        if self._logger is None:
+            self._logger = RunLogger(self)
+        return self._logger
+
+    async def flush(self) -> None:
+        """Return when everything said so far is stored. Cancelling the wait loses nothing.
+
+        Raises:
+            StoreUnavailable: The store has been away for too long; what was said is kept, and tried again.
+            LeaseLost: The run belongs to this manager no longer.
+        """
+        await self._sink.flush()
+
+
+class Track(Generic[T]):
+    """Items that say how far their consumer has come; made by ``RunContext.track``."""
+
+    def __init__(self, context: RunContext, items: Iterable[T] | AsyncIterable[T], step: str | None) -> None:
+        self._context = context
+        self._items = items
+        self._step = step
+        self._total = len(items) if isinstance(items, Sized) else None
+
+    def _say(self, done: int) -> None:
+        self._context.set_progress(done, self._total, step=self._step)
+
+    def __iter__(self) -> Iterator[T]:
+        self._say(0)
+        for done, item in enumerate(cast("Iterable[T]", self._items), 1):
+            yield item
+            self._say(done)
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Go through async items; cancelled where the items themselves are awaited."""
+        self._say(0)
+        done = 0
+        async for item in cast("AsyncIterable[T]", self._items):
+            yield item
+            done += 1
+            self._say(done)
+
+
+class RunLogger(logging.Logger):
+    """The logger of one run: its own log gets every line, the application's handlers what its levels allow."""
+
+    def __init__(self, context: RunContext) -> None:
+        super().__init__("aioruns.run", logging.NOTSET)
+        self._context = context
+        self.parent = logging.getLogger("aioruns.run")
+
+    def isEnabledFor(self, level: int) -> bool:
+        """Every level is enabled: the run's log takes all."""
+        return True
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Store the record, then hand it on."""
+        write_record(self._context, record, logger=None)
+        record.name = f"aioruns.run.{self._context.id}"
+        parent = cast("logging.Logger", self.parent)
+        if parent.isEnabledFor(record.levelno):
+            parent.handle(record)
+
+
+def write_record(context: RunContext, record: logging.LogRecord, *, logger: str | None) -> None:
+    """Store a record of ``logging`` as a line of a run's log."""
+    try:
+        message = record.getMessage()
+    except Exception as error:  # wrong format arguments: logging itself only prints such errors
+        message = f"{record.msg!s} (not formatted: {error})"
+    trace = logging.Formatter().formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
+    context.write_line(record.levelname.lower(), message, logger=logger, trace=trace)
+
+
+_current: ContextVar[RunContext] = ContextVar("aioruns.current_run")
+
+
+def current_context() -> RunContext | None:
+    """Return the context of the run that this code belongs to, or None."""
+    return _current.get(None)
+
+
+def current_run() -> RunContext:
+    """Return the context of the run that this code belongs to.
+
+    Works in the run's function, in tasks that it creates, and in threads started with ``asyncio.to_thread`` or
+    ``anyio.to_thread``; for other threads use ``contextvars.copy_context().run``.
+
+    Raises:
+        ConfigurationError: This code belongs to no run.
+    """
+    context = _current.get(None)
+    if context is None:
+        raise ConfigurationError(
+            "current_run() was called outside a run. Start the job with RunManager.start_run, or await the call;"
+            " in a thread of your own, call through contextvars.copy_context().run"
+        )
+    return context
+
+
+def enter_context(context: RunContext) -> None:
+    """Make a context the current one, for the rest of this task or thread."""
+    _current.set(context)
+
+
+class _LoggingSink:
+    """Takes the events of a job that was awaited outside any run."""
+
+    _log = logging.getLogger("aioruns.detached")
+
+    def put(self, kind: str, data: str, *, droppable: bool) -> None:
+        self._log.info("%s %s", kind, data)
+
+    def put_progress(self, step: str | None, data: str) -> None:
+        self._log.debug("progress %s", data)
+
+    async def flush(self) -> None:
+        return
+
+
+@contextlib.contextmanager
+def detached() -> Iterator[None]:
+    """Serve code outside any run with a context of id 0 whose events go to ``logging``; inside a run, change nothing."""
+    if _current.get(None) is not None:
+        yield
+        return
+    token = _current.set(RunContext(0, key=None, attempt=1, cancel_event=CancelEvent(), sink=_LoggingSink()))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def _label(text: str | None) -> str | None:
+    return None if text is None else cut(str(text).encode(errors="backslashreplace").decode(), MAX_NAME)
+
+
+def _level_name(level: str | int) -> str:
+    known = logging.getLevelNamesMapping()
+    if isinstance(level, int):
+        return logging.getLevelName(level).lower()
+    if level.upper() not in known:
+        raise ConfigurationError(f"the log level {level!r} is unknown; the levels are {', '.join(known).lower()}")
+    return level.lower()
+
+
+def _encode_line(data: dict[str, Any]) -> str:
+    """Encode a log line whatever its fields are: a log line never fails the run that writes it."""
+    with contextlib.suppress(NotStorable):
+        return encode(data, what="a log line", limit=MAX_DATA)
+    data["fields"] = {str(name): cut(_safe_repr(value), MAX_FIELD) for name, value in data["fields"].items()}
+    with contextlib.suppress(NotStorable):
+        return encode(data, what="a log line", limit=MAX_DATA)
+    data["fields_cut"] = len(data.pop("fields"))
+    return encode(data, what="a log line", limit=MAX_DATA)
+
+
+def _safe_repr(value: object) -> str:
+    try:
+        return repr(value).encode(errors="backslashreplace").decode()
+    except Exception:  # a user's own __repr__
+        return f"<{type(value).__name__}>"

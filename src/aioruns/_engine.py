@@ -1,0 +1,210 @@
+"""The roles of an open manager, wired together: how they begin, work on, and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+import warnings
+from collections.abc import Callable
+from typing import Final
+
+from aioruns import _capture
+from aioruns._active import ActiveRun
+from aioruns._cancelling import Canceller
+from aioruns._events import EventFeed
+from aioruns._execution import Executor
+from aioruns._flushing import Flusher
+from aioruns._model import Run, now_micros
+from aioruns._outbox import Budget
+from aioruns._owned import OwnedTasks
+from aioruns._redaction import Redact
+from aioruns._registry import Registry
+from aioruns._rescue import rescue, rescue_periodically
+from aioruns._scheduling import Capacity
+from aioruns._starting import Starter
+from aioruns._watching import Watcher
+from aioruns.abc import Store
+from aioruns.errors import StoreUnavailable
+
+__all__ = ["Engine"]
+
+log = logging.getLogger("aioruns")
+
+CLOSE_BOUND: Final = 5.0
+"""Seconds for functions to end after they were asked to, when the manager is closed."""
+TEARDOWN_BOUND: Final = 1.5
+"""The same when the event loop is torn down; less than the store's writer goes on for."""
+
+
+class Engine:
+    """An open manager.
+
+    Args:
+        store: Where everything is kept; opened and closed here.
+        max_running: How many runs may execute at once, or None.
+        redact: Takes out of errors what must not be shown.
+        patience: Seconds for which the store may be away before waiters are told.
+    """
+
+    def __init__(self, store: Store, *, max_running: int | None, redact: Redact, patience: float) -> None:
+        self.store = store
+        self.manager_id = uuid.uuid4().hex
+        self.registry = Registry()
+        self.feed = EventFeed(store, on_watched=lambda: self._watcher.wake())
+        self.budget = Budget()
+        self.closing = False
+        self.closed = False
+        self._left_behind = False  # functions that do not end outlast the manager, and keep its lease
+        self._keeper: asyncio.Task[None] | None = None
+        self._rescuer: asyncio.Task[None] | None = None
+        self._tasks = OwnedTasks()
+        self._executor = Executor(
+            store, redact=redact, patience=patience, stopping=self._is_stopping, on_end=self._forget
+        )
+        self._capacity = Capacity(max_running, self._executor.launch)
+        self._flusher = Flusher(store, notify=self.feed.notify, patience=patience)
+        self.canceller = Canceller(
+            store,
+            self.manager_id,
+            self.registry,
+            settle=self._settle,
+            withdraw=self._withdraw,
+            stopping=self._is_stopping,
+        )
+        self._watcher = Watcher(
+            store,
+            self.manager_id,
+            self.registry,
+            watched=lambda: bool(len(self.feed)),
+            notify_all=self.feed.notify_all,
+            apply=self.canceller.apply,
+            withdraw=self._withdraw,
+            starting=lambda: self.starter.busy,
+        )
+        self.starter = Starter(
+            store,
+            self.manager_id,
+            self.registry,
+            self._capacity,
+            launch=self._launch,
+            fail=self._executor.finish,
+            cancel_abandoned=self.canceller.cancel_abandoned,
+            on_doubt=self._watcher.suspect,
+        )
+        self.flush: Callable[[ActiveRun], None] = self._flusher.start
+
+    async def open(self) -> None:
+        """Open the store, prove to be alive, rescue what dead processes left, and begin to watch.
+
+        Raises:
+            ConfigurationError: The store cannot be what it is said to be.
+            StoreUnavailable: The store cannot be reached.
+        """
+        await self.store.open()
+        try:
+            await self.store.acquire_lease(self.manager_id, at=now_micros())
+            await rescue(self.store, self.feed.notify)
+        except BaseException:
+            self.store.abandon_lease(self.manager_id)
+            await self.store.aclose()
+            raise
+        _capture.install()
+        self._rescuer = self._tasks.create(rescue_periodically(self.store, self.feed.notify))
+        self._keeper = self._tasks.create(self._keep())
+
+    async def _keep(self) -> None:
+        """Watch until closed. Cancelled by anybody else, the event loop is being torn down: close then."""
+        try:
+            await self._watcher.watch()
+        except asyncio.CancelledError:
+            if not self.closing:
+                warnings.warn("a RunManager was not closed before its event loop", ResourceWarning, stacklevel=2)
+                await self.close(grace=0, bound=TEARDOWN_BOUND)
+            raise
+
+    def _is_stopping(self) -> bool:
+        # Loop teardown cancels every task before any of them goes on: whoever asks here first gets the right answer.
+        return self.closing or (self._keeper is not None and self._keeper.cancelling() > 0)
+
+    def _launch(self, active: ActiveRun) -> None:
+        self._executor.launch(active)
+        self._watcher.wake()
+
+    async def _settle(self) -> None:
+        await self.starter.settle()
+
+    def _withdraw(self, active: ActiveRun, run: Run) -> None:
+        """End a run here that the store has ended while it waited."""
+        self._capacity.discard(active)
+        active.outbox.take_rest()
+        self._executor.conclude(active, run)
+
+    def _forget(self, active: ActiveRun) -> None:
+        """Publish that a run is over, free its key, let the next one begin."""
+        self.feed.notify(active.run.id)
+        self.registry.remove(active)
+        if active.has_slot:
+            active.has_slot = False
+            self._capacity.release()
+        if self._left_behind and not self.registry:
+            self.store.abandon_lease(self.manager_id)
+
+    async def close(self, *, grace: float, bound: float = CLOSE_BOUND) -> None:
+        """Let runs drain, then end them, then end everything else. Bounded, and not to be called twice.
+
+        Args:
+            grace: Seconds for runs to end by themselves.
+            bound: Seconds for runs to end after they were asked to.
+        """
+        await self.starter.settle()
+        await self.registry.wait_until_none(lambda _: True, timeout=grace)
+        self.closing = True
+        for active in self.registry:
+            if active.task is None:
+                self._interrupt_waiting(active)
+            else:
+                active.interrupt()
+        await self.registry.wait_until_none(lambda _: True, timeout=bound)
+        for active in self.registry:
+            if not active.function_over:
+                await self._record_stuck(active)
+        self._executor.give_up()
+        await self.registry.wait_until_none(lambda active: active.function_over, timeout=bound)
+        self.closed = True
+        self.feed.close()
+        await self._end_background()
+        self._left_behind = bool(self.registry)
+        if not self._left_behind:
+            await self._release_lease()
+        await self.store.aclose()
+        _capture.uninstall()
+
+    def _interrupt_waiting(self, active: ActiveRun) -> None:
+        self._capacity.discard(active)
+        active.interrupting = True
+        active.error = asyncio.CancelledError()
+        active.end_function()
+        self._tasks.create(self._executor.finish(active))
+
+    async def _record_stuck(self, active: ActiveRun) -> None:
+        """Say of a function that does not end that it was asked to; its row and its key stay until it does, or we die."""
+        log.warning("run %s still executes although its manager closes:\n%s", active.run.id, active.stack())
+        active.report_stack()
+        with contextlib.suppress(StoreUnavailable):
+            await self.store.request_cancel(active.run.id, at=now_micros(), reason="the manager was closed")
+            async with asyncio.timeout(1):
+                await active.outbox.flush()
+
+    async def _end_background(self) -> None:
+        for task in (self._rescuer, self._keeper):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+                await asyncio.wait((task,))
+
+    async def _release_lease(self) -> None:
+        try:
+            await self.store.release_lease(self.manager_id)
+        except StoreUnavailable:  # then the row stays, and the next manager cleans up
+            self.store.abandon_lease(self.manager_id)

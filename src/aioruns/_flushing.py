@@ -1,0 +1,63 @@
+"""Storing what runs say while they execute: in order, without delay, and again after the store was away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from aioruns._active import ActiveRun
+from aioruns._owned import OwnedTasks
+from aioruns.abc import Store
+from aioruns.errors import LeaseLost, StoreUnavailable
+
+__all__ = ["Flusher"]
+
+PAUSE: Final = 0.1
+"""Seconds until a store that was away is tried again; doubled up to ``LONGEST_PAUSE``."""
+LONGEST_PAUSE: Final = 2.0
+
+
+class Flusher:
+    """Appends the events of runs. A run has at most one append under way, so its events keep their order.
+
+    Args:
+        store: Where events go.
+        notify: Called with a run's id when there are new events to read.
+        patience: Seconds for which the store may be away before those who wait in ``flush`` are told.
+    """
+
+    def __init__(self, store: Store, *, notify: Callable[[int], None], patience: float) -> None:
+        self._store = store
+        self._notify = notify
+        self._patience = patience
+        self._tasks = OwnedTasks()
+
+    def start(self, active: ActiveRun) -> None:
+        """Begin to store what the run has said; it goes on until there is nothing left."""
+        self._tasks.create(self._flush(active))
+
+    async def _flush(self, active: ActiveRun) -> None:
+        outbox = active.outbox
+        loop = asyncio.get_running_loop()
+        away_since: float | None = None
+        pause = PAUSE
+        while not outbox.closed:
+            try:
+                await self._store.append_events(active.run.id, active.fence, outbox.take())
+            except LeaseLost as error:
+                outbox.fail(error)
+                active.lose()
+                return
+            except StoreUnavailable as error:
+                away_since = away_since or loop.time()
+                if loop.time() - away_since >= self._patience:
+                    outbox.fail(error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            away_since, pause = None, PAUSE
+            self._notify(active.run.id)
+            # A closed outbox is acknowledged by the commit that ends the run.
+            if outbox.closed or not outbox.acknowledge():
+                return

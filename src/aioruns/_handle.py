@@ -1,0 +1,88 @@
+"""The handle of a run: its id, its end, its events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from aioruns._lifecycle import RunStatus
+from aioruns.errors import RunCancelled, RunFailed, RunInterrupted
+
+if TYPE_CHECKING:
+    from aioruns._active import ActiveRun
+    from aioruns._manager import RunManager
+    from aioruns._model import Run, RunEvent
+
+__all__ = ["RunHandle"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class RunHandle(Generic[T_co]):
+    """A run that was started or found: await it for the job's result.
+
+    Attributes:
+        id: Id of the run.
+    """
+
+    __slots__ = ("_active", "_decode", "_manager", "id")
+
+    def __init__(
+        self, manager: RunManager, run_id: int, *, active: ActiveRun | None, decode: Callable[[str], Any]
+    ) -> None:
+        self.id = run_id
+        self._manager = manager
+        self._active = active  # results live here, and go when the handle goes
+        self._decode = decode
+
+    def __repr__(self) -> str:
+        return f"<RunHandle of run {self.id}>"
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        """Wait for the job's result: the object itself if the run ended in this process, else read back from the store.
+
+        Cancelling the wait leaves the run alone.
+
+        Raises:
+            RunFailed: The function raised or timed out; ``__cause__`` is the exception if it ended in this process.
+            RunCancelled: The run was cancelled.
+            RunInterrupted: Its process died or shut down first.
+            StoreUnavailable: Its end could not be stored so far.
+        """
+        return self._result().__await__()
+
+    async def _result(self) -> T_co:
+        run = await self.wait()
+        here = self._active if self._active is not None and not self._active.lost else None
+        if run.status is RunStatus.COMPLETED:
+            if here is not None:
+                return here.result
+            return self._decode(run.result_json or "null")
+        if run.status is RunStatus.FAILED:
+            raise RunFailed(run) from (here.error if here is not None else None)
+        if run.status is RunStatus.CANCELLED:
+            raise RunCancelled(run)
+        raise RunInterrupted(run)
+
+    async def wait(self, timeout: float | None = None) -> Run:
+        """Wait until the run has ended, however it ends.
+
+        Args:
+            timeout: Seconds to wait at most; None for no limit.
+
+        Returns:
+            The run as it is stored.
+
+        Raises:
+            TimeoutError: It has not ended in time; it goes on.
+            StoreUnavailable: Its end could not be stored so far.
+        """
+        return await self._manager._wait(self.id, self._active, timeout)  # pyright: ignore[reportPrivateUsage]
+
+    async def cancel(self, reason: str | None = None) -> Run:
+        """Request that the run ends; see ``RunManager.cancel_run``."""
+        return await self._manager.cancel_run(self.id, reason=reason)
+
+    def events(self, after: int = 0) -> AsyncIterator[RunEvent]:
+        """Stream the run's events; see ``RunManager.stream_events``."""
+        return self._manager.stream_events(self.id, after=after)

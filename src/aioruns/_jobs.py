@@ -1,0 +1,308 @@
+"""Jobs, calls of jobs, and the work that a run is given to do."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import typing
+from collections.abc import Callable, Coroutine, Generator
+from types import SimpleNamespace
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+import msgspec
+
+from aioruns._context import detached
+from aioruns._model import check_text
+from aioruns._serialization import MAX_VALUE, Decoder, decoder_for, encode
+from aioruns._threads import start_thread
+from aioruns.errors import ConfigurationError
+
+__all__ = ["Job", "JobCall", "Work", "check_seconds", "job", "work_of"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+def check_seconds(seconds: float | None, *, what: str, zero: bool = False) -> float | None:
+    """Return a duration that makes sense, in float seconds; ``math.inf`` for no limit.
+
+    Raises:
+        ConfigurationError: It is no number, negative, or NaN; or zero, unless ``zero`` allows it.
+    """
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"{what} must be a number of seconds, not {type(seconds).__name__}")
+    if math.isnan(seconds) or seconds < 0 or (seconds == 0 and not zero):
+        bound = "zero or more" if zero else "more than zero"
+        raise ConfigurationError(f"{what} must be {bound} seconds, not {seconds}")
+    return float(seconds)
+
+
+class Job(Generic[P, R]):
+    """A function declared with ``@job``. Calling it makes a ``JobCall``; nothing runs yet.
+
+    Attributes:
+        name: What runs of it are called, in the store and everywhere else.
+        function: The function itself.
+        timeout: Seconds that one attempt may execute, or None for no limit.
+        cancel_grace: Seconds between setting ``cancel_event`` and cancelling the task.
+    """
+
+    def __init__(
+        self, function: Callable[P, Any], *, name: str | None = None, timeout: float | None = None, cancel_grace: float = 0.0
+    ) -> None:
+        if isinstance(function, (classmethod, staticmethod)) or not callable(function):
+            raise ConfigurationError("@job goes on a plain function; write @staticmethod above @job, not below")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError("@job goes on a function that returns; a generator cannot be a job: say things with ctx.emit")
+        self.name: Final = check_text(name if name is not None else getattr(function, "__name__", ""), what="the name of a job")
+        self.timeout: Final = check_seconds(timeout, what=f"timeout of job {self.name!r}")
+        self.cancel_grace: Final = check_seconds(cancel_grace, what=f"cancel_grace of job {self.name!r}", zero=True) or 0.0
+        self.function: Final = function
+        self.is_async: Final = inspect.iscoroutinefunction(function)
+        functools.update_wrapper(cast("Callable[..., Any]", self), function)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        raise ConfigurationError(
+            f"@job on the method {owner.__name__}.{name}: self cannot be stored. Make it a function, or write @staticmethod above @job"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name!r}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> JobCall[R]:
+        """Make a call, not yet running.
+
+        Raises:
+            TypeError: The arguments do not fit the function's signature.
+        """
+        return JobCall(self, self.signature.bind(*args, **kwargs))
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The function's signature."""
+        return inspect.signature(self.function)
+
+    @functools.cached_property
+    def decoders(self) -> dict[str, Decoder[Any]]:
+        """For each parameter, how its stored value is read back.
+
+        Raises:
+            ConfigurationError: A type hint cannot be resolved or is not supported.
+        """
+        return {name: self._decoder(name, one) for name, one in self.signature.parameters.items()}
+
+    def _decoder(self, name: str, parameter: inspect.Parameter) -> Decoder[Any]:
+        try:
+            hint = self._resolve(parameter.annotation)
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                hint = list[hint]
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                hint = dict[str, hint]
+            return decoder_for(hint)
+        except (NameError, TypeError, SyntaxError) as error:
+            raise ConfigurationError(
+                f"job {self.name!r}: the type hint of {name!r} cannot be used: {error};"
+                " name a type that exists at run time and has a JSON form"
+            ) from error
+
+    @functools.cached_property
+    def result_decoder(self) -> Decoder[Any]:
+        """How a stored result is read back; as plain JSON values where the return hint does not help."""
+        try:
+            return decoder_for(self._resolve(self.signature.return_annotation))
+        except (NameError, TypeError, SyntaxError):
+            return decoder_for(Any)
+
+    def _resolve(self, annotation: Any) -> Any:
+        if annotation is inspect.Signature.empty:
+            return Any
+        holder = SimpleNamespace(__annotations__={"it": annotation})
+        scope = getattr(inspect.unwrap(self.function), "__globals__", {})
+        return typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
+
+
+class JobCall(Generic[R_co]):
+    """A job with its arguments: give it to ``RunManager.start_run``, or await it to run it here and now."""
+
+    __slots__ = ("bound", "job")
+
+    def __init__(self, job: Job[..., Any], bound: inspect.BoundArguments) -> None:
+        self.job = job
+        self.bound = bound
+
+    def __repr__(self) -> str:
+        return f"<JobCall of {self.job.name!r}>"
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        return self._run_here().__await__()
+
+    async def _run_here(self) -> R_co:
+        with detached():
+            call = functools.partial(self.job.function, *self.bound.args, **self.bound.kwargs)
+            if self.job.is_async:
+                return await call()
+            thread = start_thread(call, name=f"aioruns-{self.job.name}")
+            await thread.ended
+            return thread.outcome()
+
+
+class Work(Protocol):
+    """What a run is given to do; made from a ``JobCall`` or a bare coroutine object by ``work_of``."""
+
+    name: str
+    arguments_json: str | None
+    timeout: float | None
+    cancel_grace: float
+    is_async: bool
+
+    def begin(self) -> Any:
+        """Call the function: gives a coroutine, or the result if ``is_async`` is false."""
+        ...
+
+    def discard(self) -> None:
+        """Note that the work will never begin."""
+        ...
+
+    def decode_result(self, text: str) -> Any:
+        """Read a stored result back."""
+        ...
+
+
+class _CallWork:
+    """A job's call with its arguments encoded, and decoded copies of them: what the function mutates is its own."""
+
+    __slots__ = ("_call", "_job", "arguments_json")
+
+    def __init__(self, call: JobCall[Any]) -> None:
+        job = self._job = call.job
+        given = call.bound.arguments
+        self.arguments_json: str | None = encode(
+            given, what=f"the arguments of job {job.name!r} ({', '.join(given)})", limit=MAX_VALUE
+        )
+        bound = inspect.BoundArguments(job.signature, _copies(job, self.arguments_json))  # pyright: ignore[reportArgumentType]
+        self._call = functools.partial(job.function, *bound.args, **bound.kwargs)
+
+    @property
+    def name(self) -> str:
+        return self._job.name
+
+    @property
+    def timeout(self) -> float | None:
+        return self._job.timeout
+
+    @property
+    def cancel_grace(self) -> float:
+        return self._job.cancel_grace
+
+    @property
+    def is_async(self) -> bool:
+        return self._job.is_async
+
+    def begin(self) -> Any:
+        return self._call()
+
+    def discard(self) -> None:
+        return
+
+    def decode_result(self, text: str) -> Any:
+        return self._job.result_decoder.decode(text)
+
+
+_raw_values = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _copies(job: Job[..., Any], arguments_json: str) -> dict[str, Any]:
+    decoders = job.decoders
+    copies: dict[str, Any] = {}
+    for name, raw in _raw_values.decode(arguments_json).items():
+        try:
+            value = decoders[name].decode(raw)
+        except (msgspec.ValidationError, TypeError, ValueError, NotImplementedError) as error:
+            raise ConfigurationError(f"job {job.name!r}: argument {name!r} does not survive being stored: {error}") from error
+        copies[name] = tuple(value) if job.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL else value
+    return copies
+
+
+class _CoroutineWork:
+    """A bare coroutine object: it can be run once, and is closed if it never is, so that Python does not warn about it."""
+
+    __slots__ = ("_coroutine", "name")
+    arguments_json: str | None = None
+    timeout: float | None = None
+    cancel_grace = 0.0
+    is_async = True
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+        self.name = coroutine.__qualname__
+
+    def begin(self) -> Any:
+        return self._coroutine
+
+    def discard(self) -> None:
+        self._coroutine.close()
+
+    def decode_result(self, text: str) -> Any:
+        return msgspec.json.decode(text)
+
+
+def work_of(call: object) -> Work:
+    """Make the work of a run.
+
+    Raises:
+        ConfigurationError: It is neither a ``JobCall`` nor a coroutine object that has not begun, or its arguments cannot
+            be stored.
+    """
+    if isinstance(call, JobCall):
+        return _CallWork(cast("JobCall[Any]", call))
+    if inspect.iscoroutine(call):
+        if inspect.getcoroutinestate(call) != inspect.CORO_CREATED:
+            raise ConfigurationError(f"the coroutine {call.__qualname__} has begun already: make a new one for each run")
+        return _CoroutineWork(call)
+    if isinstance(call, Job):
+        raise ConfigurationError(f"call the job to say what is to run: {call.name}(…), not {call.name}")
+    raise ConfigurationError(
+        f"start_run takes a call of a job, e.g. build(3), or a coroutine object; not {type(call).__name__}"
+        + ("; declare the function with @job and call it" if callable(call) else "")
+    )
+
+
+class _JobDecorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Job[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Job[P, R]: ...
+
+
+@overload
+def job(function: Callable[P, Coroutine[Any, Any, R]], /) -> Job[P, R]: ...
+@overload
+def job(function: Callable[P, R], /) -> Job[P, R]: ...
+@overload
+def job(*, name: str | None = None, timeout: float | None = None, cancel_grace: float = 0.0) -> _JobDecorator: ...
+def job(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    cancel_grace: float = 0.0,
+) -> Any:
+    """Declare a function, ``async def`` or ``def``, as a job.
+
+    Args:
+        function: The function; not a method, since ``self`` cannot be stored.
+        name: What its runs are called; the function's own name by default. Unique within a manager's ``jobs``.
+        timeout: Seconds that one attempt may execute; None for no limit.
+        cancel_grace: Seconds between setting ``cancel_event`` and cancelling the task; 0 for both at once.
+
+    Raises:
+        ConfigurationError: It is not a function that returns, or a parameter makes no sense.
+    """
+    if function is not None:
+        return Job(function)
+    return functools.partial(Job[..., Any], name=name, timeout=timeout, cancel_grace=cancel_grace)

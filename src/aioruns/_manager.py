@@ -1,0 +1,478 @@
+"""``RunManager``: the verbs that an application uses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import math
+import os
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from aioruns._active import ActiveRun
+from aioruns._context import current_context
+from aioruns._engine import Engine
+from aioruns._handle import RunHandle
+from aioruns._jobs import Job, JobCall, Work, check_seconds, work_of
+from aioruns._model import Run, RunEvent, RunFilter, check_tags, check_text, now_micros
+from aioruns._redaction import Redact, redact_secrets, safe_text
+from aioruns._serialization import decode
+from aioruns._starting import Ticket
+from aioruns.abc import Store
+from aioruns.errors import ConfigurationError, ManagerClosed, RunNotFound
+from aioruns.stores import open_store
+
+__all__ = ["RunManager"]
+
+T = TypeVar("T")
+
+MAX_PAGE = 1000
+"""Runs or events that may be read at once."""
+MAX_REASON = 1024
+"""Bytes of UTF-8 that the reason of a cancel may have."""
+PRUNE_BATCH = 500
+"""Runs that are deleted in one transaction, so that starts get in between."""
+
+
+class RunManager:
+    """Starts runs, and gives what is known of them. One manager is open per application process.
+
+    Open it with ``async with``, or with ``open`` and ``aclose``, which may be called in different tasks of one event loop.
+
+    Args:
+        store: A path, ``sqlite:///…``, or a ``Store``.
+        jobs: Jobs that can be looked up by name; two of one name are refused.
+        max_running: How many runs may execute here at once; more wait as ``pending``, first in first out.
+        shutdown_grace: Seconds for which ``aclose`` lets runs go on.
+        redact: Takes out of stored errors what must not be shown.
+        context_vars: Context variables that are copied from the starter into its run; no others are.
+        store_timeout: Seconds for which the store may be away before those who wait for a run's end are told.
+
+    Raises:
+        ConfigurationError: A parameter makes no sense.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str] | Store = "runs.db",
+        *,
+        jobs: Iterable[Job[..., Any]] = (),
+        max_running: int | None = None,
+        shutdown_grace: float = 10.0,
+        redact: Redact = redact_secrets,
+        context_vars: Iterable[contextvars.ContextVar[Any]] = (),
+        store_timeout: float = 30.0,
+    ) -> None:
+        if max_running is not None and (not isinstance(max_running, int) or max_running < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"max_running must be a whole number of at least 1, or None; not {max_running!r}")
+        self._store = open_store(store)
+        self._jobs = _by_name(jobs)
+        self._max_running = max_running
+        self._shutdown_grace = check_seconds(shutdown_grace, what="shutdown_grace", zero=True) or 0.0
+        self._redact = redact
+        self._context_vars = tuple(context_vars)
+        self._store_timeout = check_seconds(store_timeout, what="store_timeout", zero=True) or 0.0
+        self._engine: Engine | None = None
+        self._accepting = False
+        self._opening: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    # Opening and closing
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def open(self) -> None:
+        """Open the store and rescue what dead processes left behind. Cancelled, it leaves nothing open.
+
+        Raises:
+            ConfigurationError: The store is no database of ours, or of a newer version.
+            StoreUnavailable: The store cannot be reached.
+            ManagerClosed: This manager has been opened before; make a new one.
+        """
+        if self._opening is not None:
+            raise ManagerClosed("a RunManager is opened once: make a new one")
+        engine = self._engine = Engine(
+            self._store, max_running=self._max_running, redact=self._redact, patience=self._store_timeout
+        )
+        self._opening = asyncio.get_running_loop().create_task(engine.open(), context=contextvars.Context())
+        try:
+            await asyncio.wait((self._opening,))
+        except asyncio.CancelledError:
+            self._opening.add_done_callback(self._close_unwanted)
+            raise
+        self._opening.result()
+        self._accepting = True
+
+    def _close_unwanted(self, opening: asyncio.Task[None]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self._close()
+
+    async def aclose(self) -> None:
+        """Refuse new starts, let runs drain for ``shutdown_grace`` seconds, interrupt the others, close the store.
+
+        Bounded; a second call waits for the first. Cancelling the call does not stop the closing.
+
+        Raises:
+            RuntimeError: Called inside one of this manager's runs, for which it would have to wait.
+        """
+        if self._opening is None:
+            return
+        context = current_context()
+        if context is not None and self._engine is not None and context.owner == self._engine.manager_id:
+            raise RuntimeError("aclose() was called inside a run of the same manager: it would wait for itself")
+        await asyncio.wait((self._opening,))
+        if not self._opening.cancelled() and self._opening.exception() is None:
+            closing = self._close()
+            await asyncio.wait((closing,))
+            closing.result()
+
+    def _close(self) -> asyncio.Task[None]:
+        self._accepting = False
+        if self._closing is None:
+            assert self._engine is not None
+            self._closing = asyncio.get_running_loop().create_task(
+                self._engine.close(grace=self._shutdown_grace), context=contextvars.Context()
+            )
+        return self._closing
+
+    def __del__(self) -> None:
+        if getattr(self, "_accepting", False):
+            warnings.warn("a RunManager was never closed: use async with, or await aclose()", ResourceWarning, stacklevel=2)
+
+    def _engine_or_raise(self) -> Engine:
+        if self._engine is None or self._opening is None or not self._opening.done():
+            raise ManagerClosed("the RunManager is not open: use async with, or await open()")
+        if self._engine.closed:
+            raise ManagerClosed("the RunManager has been closed: make a new one")
+        return self._engine
+
+    # Starting and cancelling
+
+    async def start_run(
+        self,
+        call: JobCall[T] | Coroutine[Any, Any, T],
+        *,
+        key: str | None = None,
+        on_conflict: Literal["reject", "join"] = "reject",
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+        tags: Iterable[str] | None = None,
+        triggered_by: str | None = None,
+    ) -> RunHandle[T]:
+        """Start a run and return as soon as its row is stored.
+
+        Cancelled before it returns, the start is completed all the same, and the run it inserted is cancelled (reason
+        ``"start abandoned"``), unless it has an idempotency key or another start has joined it.
+
+        Args:
+            call: A call of a job, ``build(3)``, or a bare coroutine object, which is closed if it is never run.
+            key: What the run is exclusive over: at most one active run holds a key, in all processes.
+            on_conflict: If the key is held: ``reject`` raises, ``join`` returns the handle of the run that holds it, which
+                must be of the same job.
+            idempotency_key: Name of this start: a second start under it returns the first one's run, finished or not.
+            timeout: Seconds one attempt may execute; None for the job's own, ``math.inf`` for no limit.
+            tags: Labels to find the run by.
+            triggered_by: Who or what starts it.
+
+        Raises:
+            RunConflict: The key is held.
+            ConfigurationError: Something about the call makes no sense or cannot be stored; nothing has been written.
+            ManagerClosed: The manager is not open.
+            StoreUnavailable: The row could not be stored.
+        """
+        try:
+            ticket = self._check(call, key, on_conflict, idempotency_key, timeout, tags, triggered_by)
+        except BaseException:
+            if inspect.iscoroutine(call):
+                call.close()
+            raise
+        run = await self._engine_or_raise().starter.start(ticket)
+        return self._handle(run.id, ticket.active if ticket.active.is_attached(run.id) else None, ticket.active.work)
+
+    def _check(
+        self,
+        call: object,
+        key: str | None,
+        on_conflict: str,
+        idempotency_key: str | None,
+        timeout: float | None,
+        tags: Iterable[str] | None,
+        triggered_by: str | None,
+    ) -> Ticket:
+        """Check everything that can be wrong with a start, before anything is written."""
+        engine = self._engine_or_raise()
+        if not self._accepting:
+            raise ManagerClosed("the RunManager is closing: it starts no more runs")
+        if on_conflict not in ("reject", "join"):
+            raise ConfigurationError(f"on_conflict={on_conflict!r} is unknown; use 'reject' or 'join'")
+        if on_conflict == "join" and key is None:
+            raise ConfigurationError("on_conflict='join' needs a key: without one there is no run to join")
+        names = {"key": key, "idempotency_key": idempotency_key, "triggered_by": triggered_by}
+        for what, name in names.items():
+            if name is not None:
+                check_text(name, what=what)
+        seconds = check_seconds(timeout, what="timeout")
+        labels = check_tags(tags)
+        if isinstance(call, JobCall):
+            self._check_name(call.job)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        work = work_of(call)
+        seconds = work.timeout if seconds is None else seconds
+        return Ticket(
+            active=self._prepare(engine, work),
+            key=key,
+            on_conflict=on_conflict,
+            idempotency_key=idempotency_key,
+            timeout=None if seconds == math.inf else seconds,
+            tags=labels,
+            triggered_by=triggered_by,
+        )
+
+    def _check_name(self, job: Job[..., Any]) -> None:
+        known = self._jobs.get(job.name)
+        if known is not None and known is not job:
+            raise ConfigurationError(f"the name {job.name!r} belongs to another job of this manager: give one a name=")
+
+    def _prepare(self, engine: Engine, work: Work) -> ActiveRun:
+        values = [(variable, variable.get()) for variable in self._context_vars if variable in contextvars.copy_context()]
+        return ActiveRun(work, budget=engine.budget, redact=self._redact, on_filled=engine.flush, values=values)
+
+    async def cancel_run(self, run_id: int, *, reason: str | None = None) -> Run:
+        """Request that a run ends, in whichever process it executes.
+
+        A ``pending`` run is ``cancelled`` at once. Of another one, ``cancel_event`` is set and the task cancelled (after the
+        job's ``cancel_grace``); it is ``cancelling`` until its function has ended. Asking again cancels the task again.
+        Cancelling this call does not take the request back.
+
+        Args:
+            run_id: The run.
+            reason: Why; stored, and shown to who awaits the run.
+
+        Returns:
+            The run as stored after the request.
+
+        Raises:
+            RunNotFound: There is no such run.
+            RunAlreadyFinished: It has ended before.
+            StoreUnavailable: The request could not be stored; a function that executes here was asked to end all the same.
+        """
+        engine = self._engine_or_raise()
+        if reason is not None:
+            reason = safe_text(str(reason), MAX_REASON, self._redact, one_line=True) or None
+        return await engine.canceller.cancel(_check_id(run_id), reason=reason)
+
+    # Looking
+
+    async def get_run(self, run_id: int) -> Run:
+        """Read a run.
+
+        Raises:
+            RunNotFound: There is no such run.
+            StoreUnavailable: The store cannot be read.
+        """
+        store = self._engine_or_raise().store
+        run = await self._settled(lambda: store.get_run(_check_id(run_id)))
+        if run is None:
+            raise RunNotFound(run_id)
+        return run
+
+    async def get_active_run(self, key: str) -> Run | None:
+        """Read the run that holds a key, or None."""
+        store = self._engine_or_raise().store
+        return await self._settled(lambda: store.get_active_run(check_text(key, what="key")))
+
+    async def get_current_or_latest_run(self, key: str) -> Run | None:
+        """Read the run that holds a key; if none does, the one with that key that was started last; or None."""
+        store = self._engine_or_raise().store
+        return await self.get_active_run(key) or await self._settled(lambda: store.get_latest_run(key))
+
+    async def list_runs(self, where: RunFilter | None = None, *, limit: int = 50, before: int | None = None) -> list[Run]:
+        """Read runs, newest first.
+
+        Args:
+            where: Which; all of them by default.
+            limit: How many at most, up to 1,000.
+            before: Only runs with a lower id than this; for the next page, the id of the last run of this one.
+
+        Raises:
+            ConfigurationError: The limit is out of bounds.
+            StoreUnavailable: The store cannot be read.
+        """
+        store = self._engine_or_raise().store
+        size = _check_limit(limit)
+        runs = await self._settled_all(lambda: store.list_runs(where or RunFilter(), limit=size, before=before))
+        return runs
+
+    async def _settled(self, read: Callable[[], Awaitable[Run | None]]) -> Run | None:
+        async def read_list() -> list[Run]:
+            run = await read()
+            return [] if run is None else [run]
+
+        runs = await self._settled_all(read_list)
+        return runs[0] if runs else None
+
+    async def _settled_all(self, read: Callable[[], Awaitable[list[Run]]]) -> list[Run]:
+        """Read rows; if one of them is being started here, wait until it is registered and read again.
+
+        So a row that was returned can be cancelled, and is the current one of its key.
+        """
+        engine = self._engine_or_raise()
+        runs = await read()
+        if any(run.active and run.manager_id == engine.manager_id and run.id not in engine.registry for run in runs):
+            await engine.starter.settle()
+            runs = await read()
+        return runs
+
+    def current_run_id(self, key: str | None = None) -> int | None:
+        """Return the id of the run that executes or waits here under a key; without a key, of the newest one here.
+
+        Looks into memory only; see ``get_active_run`` for runs of other processes.
+        """
+        return self._engine_or_raise().registry.current_id(key)
+
+    def get_handle(self, run_id: int) -> RunHandle[Any]:
+        """Return a handle of a run, wherever it executes; whether it exists shows when the handle is used."""
+        active = self._engine_or_raise().registry.get(_check_id(run_id))
+        return self._handle(run_id, active, None if active is None else active.work)
+
+    def get_job(self, name: str) -> Job[..., Any]:
+        """Find one of the manager's ``jobs`` by name.
+
+        Raises:
+            ConfigurationError: There is none of that name.
+        """
+        job = self._jobs.get(name)
+        if job is None:
+            known = ", ".join(sorted(self._jobs)) or "none"
+            raise ConfigurationError(f"no job is called {name!r}; known jobs: {known}. Name it in RunManager(jobs=[…])")
+        return job
+
+    def _handle(self, run_id: int, active: ActiveRun | None, work: Work | None) -> RunHandle[Any]:
+        active = active or self._engine_or_raise().registry.get(run_id)
+        return RunHandle(self, run_id, active=active, decode=decode if work is None else work.decode_result)
+
+    # Waiting and events
+
+    async def wait_run(self, run_id: int, timeout: float | None = None) -> Run:
+        """Wait until a run has ended, in whichever process it executes.
+
+        Args:
+            run_id: The run.
+            timeout: Seconds to wait at most; None for no limit.
+
+        Returns:
+            The run as it is stored.
+
+        Raises:
+            RunNotFound: There is no such run.
+            TimeoutError: It has not ended in time; it goes on.
+            StoreUnavailable: Its end could not be stored so far, or the store cannot be read.
+            ManagerClosed: The manager was closed first.
+        """
+        return await self._wait(_check_id(run_id), None, timeout)
+
+    async def _wait(self, run_id: int, active: ActiveRun | None, timeout: float | None) -> Run:
+        seconds = check_seconds(timeout, what="timeout", zero=True)
+        if active is not None and active.ended.is_set():
+            return active.outcome()
+        engine = self._engine_or_raise()
+        async with asyncio.timeout(None if seconds == math.inf else seconds):
+            active = active or engine.registry.get(run_id)
+            if active is None:
+                run = await self.get_run(run_id)
+                active = engine.registry.get(run_id)
+                if active is None:
+                    return run if not run.active else await engine.feed.wait_ended(run_id)
+            await active.ended.wait()
+            return active.outcome()
+
+    def stream_events(self, run_id: int, after: int = 0) -> AsyncIterator[RunEvent]:
+        """Stream a run's events: those that are stored first, then each as it is stored; ends when the run has ended.
+
+        ``seq`` goes on without a gap, for every subscriber. Leaving the loop or being cancelled costs nothing.
+
+        Args:
+            run_id: The run, in whichever process it executes.
+            after: Only events with a higher ``seq``: the last one that was seen.
+
+        Raises:
+            RunNotFound: There is no such run, or it has been pruned meanwhile.
+            ManagerClosed: The manager was closed before the run ended.
+        """
+        return self._engine_or_raise().feed.stream(_check_id(run_id), after=_check_after(after))
+
+    async def read_events(self, run_id: int, after: int = 0, limit: int = 500) -> list[RunEvent]:
+        """Read a page of a run's events, in order.
+
+        Args:
+            run_id: The run.
+            after: Only events with a higher ``seq``.
+            limit: How many at most, up to 1,000.
+
+        Raises:
+            RunNotFound: There is no such run.
+            StoreUnavailable: The store cannot be read.
+        """
+        store = self._engine_or_raise().store
+        events = await store.read_events(_check_id(run_id), after=_check_after(after), limit=_check_limit(limit))
+        if not events:
+            await self.get_run(run_id)
+        return events
+
+    async def prune(self, *, older_than: timedelta) -> int:
+        """Delete runs that ended longer ago than this, with their events.
+
+        Cancelled, it has deleted some.
+
+        Returns:
+            How many were deleted.
+        """
+        if older_than < timedelta(0):
+            raise ConfigurationError("older_than must not be negative")
+        engine = self._engine_or_raise()
+        finished_before = now_micros() - older_than // timedelta(microseconds=1)
+        total = 0
+        while pruned := await engine.store.prune_runs(finished_before=finished_before, limit=PRUNE_BATCH):
+            total += pruned
+        engine.feed.notify_all()
+        return total
+
+
+def _by_name(jobs: Iterable[Job[..., Any]]) -> dict[str, Job[..., Any]]:
+    known: dict[str, Job[..., Any]] = {}
+    for job in jobs:
+        if not isinstance(job, Job):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"jobs must be functions declared with @job, not {job!r}")
+        if known.setdefault(job.name, job) is not job:
+            raise ConfigurationError(f"two jobs are called {job.name!r}: give one of them a name=")
+    return known
+
+
+def _check_id(run_id: int) -> int:
+    if isinstance(run_id, bool) or not isinstance(run_id, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"a run's id is a whole number, not {run_id!r}")
+    if not 0 < run_id < 2**63:
+        raise RunNotFound(run_id)
+    return run_id
+
+
+def _check_limit(limit: int) -> int:
+    if not 1 <= limit <= MAX_PAGE:
+        raise ConfigurationError(f"limit must be between 1 and {MAX_PAGE}, not {limit}")
+    return limit
+
+
+def _check_after(after: int) -> int:
+    if after < 0:
+        raise ConfigurationError(f"after is the seq of the last event that was seen, 0 for none; not {after}")
+    return min(after, 2**62)

@@ -1,0 +1,239 @@
+"""The values that aioruns gives to its users: runs, events, progress, filters."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from aioruns._lifecycle import TERMINAL, RunStatus
+from aioruns.errors import ConfigurationError
+
+__all__ = ["Progress", "Run", "RunEvent", "RunFilter", "from_micros", "now_micros", "to_micros"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def now_micros() -> int:
+    """Read the one clock: microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+def from_micros(micros: int) -> datetime:
+    """Turn stored microseconds into an aware UTC datetime, exactly."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def to_micros(moment: datetime, *, what: str) -> int:
+    """Turn an aware datetime into microseconds.
+
+    Raises:
+        ConfigurationError: The datetime is naive; ``what`` names it in the message.
+    """
+    if moment.tzinfo is None:
+        raise ConfigurationError(f"{what} is a naive datetime; give it a timezone, e.g. datetime.now(UTC)")
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        current: Units done, between 0 and ``total``.
+        total: Units there are, or None while that is unknown.
+        step: Label of the part of the run that is executing.
+        message: A word about the unit in hand.
+    """
+
+    current: float
+    total: float | None = None
+    step: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One tracked execution of a job, as it is stored.
+
+    All times are aware UTC datetimes, read from the clock of the process that made the transition.
+
+    Attributes:
+        id: Its id, unique in the store and never used again.
+        job: Name of the job; for a bare coroutine, the coroutine's qualified name.
+        status: What it is doing, or how it ended.
+        key: What it is exclusive over, or None.
+        idempotency_key: The caller's name for this start, or None.
+        attempt: Which try at executing it this is; 1 is the first.
+        manager_id: Id of the manager that executes it.
+        timeout: Seconds one attempt may execute, or None for no limit.
+        tags: Labels, sorted.
+        triggered_by: Who or what started it.
+        arguments_json: The arguments by name as JSON, or None for a bare coroutine.
+        result_json: What the function returned as JSON; None unless ``completed``.
+        error: Type and message of what ended it, safe to show; None while it is active.
+        traceback: Traceback of what ended it, safe to show.
+        created_at: When the row was inserted.
+        started_at: When its function was first about to be called, or None if it never was.
+        finished_at: When it ended, or None while it is active.
+        cancel_requested_at: When cancel was first requested.
+        cancel_reason: Why, in the words of who asked.
+        progress: The newest progress that is stored.
+    """
+
+    id: int
+    job: str
+    status: RunStatus
+    key: str | None = None
+    idempotency_key: str | None = None
+    attempt: int = 1
+    manager_id: str = ""
+    timeout: float | None = None
+    tags: tuple[str, ...] = ()
+    triggered_by: str | None = None
+    arguments_json: str | None = None
+    result_json: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    cancel_reason: str | None = None
+    progress: Progress | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended."""
+        return self.finished_at is None
+
+    @property
+    def arguments(self) -> dict[str, Any] | None:
+        """The arguments by name as plain JSON values, or None for a bare coroutine."""
+        return None if self.arguments_json is None else msgspec.json.decode(self.arguments_json)
+
+    @property
+    def result(self) -> Any:
+        """What the function returned as plain JSON values; None unless ``completed``."""
+        return None if self.result_json is None else msgspec.json.decode(self.result_json)
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """One entry of a run's durable stream.
+
+    Attributes:
+        run_id: The run it belongs to.
+        seq: Its place in the run's stream: 1, 2, 3, … without a gap.
+        at: When it was said, aware UTC.
+        kind: ``status``, ``log``, ``progress``, ``step``, or the user's own.
+        data: What was said, as plain JSON values.
+        attempt: The attempt of the run that was current.
+    """
+
+    run_id: int
+    seq: int
+    at: datetime
+    kind: str
+    data: Any
+    attempt: int = 1
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it says that the run has ended; such an event is the last of its run."""
+        return self.kind == "status" and self.data["status"] in TERMINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list: those that satisfy every field that is given.
+
+    Attributes:
+        status: One status or several, by name or as ``RunStatus``.
+        job: Name of the job.
+        key: The exact key.
+        tags: Labels that the run has, all of them.
+        triggered_by: Who or what started it.
+        created_after: Earliest ``created_at``, inclusive, aware.
+        created_before: Latest ``created_at``, exclusive, aware.
+
+    Raises:
+        ConfigurationError: A status is unknown, or a datetime naive.
+    """
+
+    status: str | RunStatus | Iterable[str | RunStatus] | None = None
+    job: str | None = None
+    key: str | None = None
+    tags: Iterable[str] = ()
+    triggered_by: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        # Iterators are consumed once, here, and typos end here and not as an empty list.
+        object.__setattr__(self, "tags", check_tags(self.tags))
+        if self.status is not None:
+            object.__setattr__(self, "status", _statuses(self.status))
+        for name in ("created_after", "created_before"):
+            moment: datetime | None = getattr(self, name)
+            if moment is not None:
+                to_micros(moment, what=f"RunFilter({name}=…)")
+
+    @property
+    def statuses(self) -> tuple[RunStatus, ...]:
+        """The statuses asked for; empty for all."""
+        return () if self.status is None else tuple(RunStatus(status) for status in self.status)
+
+
+def _statuses(wanted: str | Iterable[str]) -> tuple[RunStatus, ...]:
+    names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    try:
+        return tuple(RunStatus(name) for name in names)
+    except ValueError as error:
+        known = ", ".join(RunStatus)
+        raise ConfigurationError(f"RunFilter(status=…): {error}; the statuses are {known}") from None
+
+
+def check_tags(tags: Iterable[str] | None) -> tuple[str, ...]:
+    """Sort labels and drop doubles.
+
+    Raises:
+        ConfigurationError: They are one string, or hold something that is not a non-empty string.
+    """
+    if tags is None:
+        return ()
+    if isinstance(tags, str):
+        raise ConfigurationError(f"tags={tags!r} is one string; give a list of strings, e.g. tags=[{tags!r}]")
+    labels = set(tags)
+    for label in labels:
+        check_text(label, what="a tag")
+    return tuple(sorted(labels))
+
+
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+MAX_NAME = 512
+"""Characters that a key, a tag, a job's name and the like may have."""
+
+
+def check_text(text: object, *, what: str) -> str:
+    """Return text that is fit to be a name in the store.
+
+    Raises:
+        ConfigurationError: It is no string, empty, too long, or holds control characters or lone surrogates.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{what} must be a string, not {type(text).__name__}")
+    if not text:
+        raise ConfigurationError(f"{what} must not be empty; leave it out instead")
+    if len(text) > MAX_NAME:
+        raise ConfigurationError(f"{what} has {len(text)} characters; at most {MAX_NAME} are allowed")
+    if _UNFIT.search(text):
+        raise ConfigurationError(f"{what} {text!r} holds control characters or lone surrogates; remove them")
+    return text

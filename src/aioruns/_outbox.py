@@ -1,0 +1,261 @@
+"""What a run has said and the store has not taken yet: bounded, in order, safe to fill from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from aioruns._model import now_micros
+from aioruns.errors import StoreUnavailable
+
+__all__ = ["Budget", "NewEvent", "Outbox"]
+
+MAX_EVENTS: Final = 10_000
+"""Unstored events that one run may have."""
+MAX_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of unstored events that one run may have."""
+MAX_TOTAL_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of unstored events that all runs of a manager may have together."""
+_OVERHEAD: Final = 200
+"""Bytes that an unstored event takes beside its data; limits the number of events of all runs together."""
+
+
+class NewEvent(NamedTuple):
+    """An event that has no ``seq`` yet.
+
+    ``ordinal`` is the writer's own count, so that storing the same event twice stores it once.
+    """
+
+    ordinal: int
+    at: int
+    kind: str
+    data: str
+
+
+class Budget:
+    """The bytes that the unstored events of all runs of one manager share."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.bytes = 0
+
+
+class _Said:
+    __slots__ = ("at", "data", "droppable", "kind")
+
+    def __init__(self, at: int, kind: str, data: str, *, droppable: bool) -> None:
+        self.at = at
+        self.kind = kind
+        self.data = data
+        self.droppable = droppable
+
+    @property
+    def size(self) -> int:
+        return len(self.data) + _OVERHEAD
+
+
+class Outbox:
+    """The unstored events of one run.
+
+    Any thread may ``put``; everything else belongs to the event loop. What ``take`` returned is returned again until it is
+    acknowledged, with the same ordinals, so that a retry after a lost acknowledgement stores nothing twice.
+
+    Args:
+        budget: Shared by all runs of the manager.
+        on_filled: Called in the event loop when there is something to take.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_bytes",
+        "_closed",
+        "_dropped",
+        "_error",
+        "_flushes",
+        "_loop",
+        "_loop_thread",
+        "_on_filled",
+        "_ordinal",
+        "_progress",
+        "_said",
+        "_said_count",
+        "_signalled",
+        "_stored_count",
+        "_taken",
+        "_taken_bytes",
+        "_taken_count",
+    )
+
+    def __init__(self, budget: Budget, on_filled: Callable[[], None]) -> None:
+        self._budget = budget
+        self._on_filled = on_filled
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._said: list[_Said] = []
+        self._progress: tuple[str | None, _Said] | None = None  # the newest unstored progress, and its step
+        self._bytes = 0
+        self._dropped = 0
+        self._ordinal = 0
+        self._taken: list[NewEvent] = []
+        self._taken_bytes = 0
+        self._signalled = False
+        self._closed = False
+        # Flushes wait for counts: everything said up to a point is stored, whatever was coalesced or dropped.
+        self._said_count = self._taken_count = self._stored_count = 0
+        self._flushes: list[tuple[int, asyncio.Future[None]]] = []
+        self._error: Exception | None = None
+
+    def put(self, kind: str, data: str, *, droppable: bool) -> None:
+        """Say something. After the run has ended, nothing happens.
+
+        On the event loop's thread, a full outbox drops what is droppable; on any other thread the caller waits for room.
+
+        Raises:
+            StoreUnavailable: The outbox is full and the event is not droppable.
+        """
+        said = _Said(now_micros(), kind, data, droppable=droppable)
+        with self._budget.changed:
+            self._put(said)
+
+    def put_progress(self, step: str | None, data: str) -> None:
+        """Say how far the run has come; replaces progress of the same step that is not on its way to the store yet."""
+        said = _Said(now_micros(), "progress", data, droppable=True)
+        with self._budget.changed:
+            if self._progress is not None and self._progress[0] == step:
+                self._forget(self._progress[1])
+            if self._put(said):
+                self._progress = (step, said)
+
+    def _put(self, said: _Said) -> bool:
+        while not self._closed and not self._has_room(said.size):
+            if threading.get_ident() != self._loop_thread:
+                self._budget.changed.wait()
+            elif said.droppable:
+                self._dropped += 1
+                self._signal()
+                return False
+            else:
+                raise StoreUnavailable(
+                    f"{len(self._said)} events wait to be stored: the store is slow or away, or the job never awaits;"
+                    " await ctx.flush() now and then"
+                )
+        if self._closed:
+            return False
+        self._said.append(said)
+        self._said_count += 1
+        self._count(said.size)
+        self._signal()
+        return True
+
+    def _has_room(self, size: int) -> bool:
+        return (
+            len(self._said) + len(self._taken) < MAX_EVENTS
+            and self._bytes + size <= MAX_BYTES
+            and self._budget.bytes + size <= MAX_TOTAL_BYTES
+        )
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        self._budget.bytes += size
+
+    def _forget(self, said: _Said) -> None:
+        # The newest progress is near the end: everything behind it was said since the last commit.
+        for index in range(len(self._said) - 1, -1, -1):
+            if self._said[index] is said:
+                del self._said[index]
+                self._count(-said.size)
+                return
+
+    def _signal(self) -> None:
+        if self._signalled:
+            return
+        self._signalled = True
+        if threading.get_ident() == self._loop_thread:
+            self._on_filled()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_filled)
+
+    def take(self) -> list[NewEvent]:
+        """Return what is to be stored next, in order; empty if there is nothing."""
+        with self._budget.changed:
+            if not self._taken:
+                self._take_all()
+            return self._taken
+
+    @property
+    def loop_runs(self) -> bool:
+        """Whether the event loop is running."""
+        return self._loop.is_running()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the run has ended: what is left is stored with its end."""
+        return self._closed
+
+    def take_rest(self) -> list[NewEvent]:
+        """Close the outbox and return all that is unstored, for the commit that ends the run."""
+        with self._budget.changed:
+            self._closed = True
+            self._take_all()
+            self._budget.changed.notify_all()
+            return self._taken
+
+    def _take_all(self) -> None:
+        if self._dropped:
+            notice = f'{{"level":"warning","message":"{self._dropped} events were dropped: the outbox was full"}}'
+            self._said.append(_Said(now_micros(), "log", notice, droppable=True))
+            self._count(self._said[-1].size)
+            self._dropped = 0
+        for ordinal, said in enumerate(self._said, self._ordinal + 1):
+            self._taken.append(NewEvent(ordinal, said.at, said.kind, said.data))
+        self._ordinal += len(self._said)
+        self._said = []
+        self._progress = None
+        self._taken_bytes = self._bytes
+        self._taken_count = self._said_count
+
+    def acknowledge(self) -> bool:
+        """Note that what was taken is stored, and tell whether there is more to take."""
+        with self._budget.changed:
+            self._taken = []
+            self._count(-self._taken_bytes)
+            self._taken_bytes = 0
+            self._stored_count = self._taken_count
+            self._budget.changed.notify_all()
+            more = bool(self._said or self._dropped)
+            self._signalled = more  # until now, puts had no need to signal: whoever acknowledges goes on taking
+        self._error = None
+        self._resolve_flushes()
+        return more
+
+    def fail(self, error: Exception) -> None:
+        """Tell everyone who waits in ``flush`` why nothing is being stored; the events stay, to be taken again."""
+        self._error = error
+        self._resolve_flushes()
+
+    def _resolve_flushes(self) -> None:
+        waiting: list[tuple[int, asyncio.Future[None]]] = []
+        for target, future in self._flushes:
+            if future.done():
+                continue
+            if self._stored_count >= target:
+                future.set_result(None)
+            elif self._error is not None:
+                future.set_exception(self._error)
+            else:
+                waiting.append((target, future))
+        self._flushes = waiting
+
+    async def flush(self) -> None:
+        """Wait until everything said so far is stored. Cancelling the wait changes nothing.
+
+        Raises:
+            StoreUnavailable: The store has been away for too long; the events are kept.
+            LeaseLost: The run belongs to this manager no longer.
+        """
+        if self._stored_count < self._said_count:
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._flushes.append((self._said_count, future))
+            await future

@@ -1,0 +1,56 @@
+"""Work that no way of cancelling its caller can tear: tasks of our own, and verbs called until they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["OwnedTasks", "insist"]
+
+T = TypeVar("T")
+
+
+async def insist(verb: Callable[[], Awaitable[T]]) -> tuple[T, asyncio.CancelledError | None]:
+    """Call an idempotent verb of the store until it has answered, whatever cancels the calling task.
+
+    A cancelled call may or may not have happened; calling again finds out. Shields do not serve here: the event loop, when
+    it is torn down, cancels the shielded task too.
+
+    Returns:
+        The answer, and the cancellation that came meanwhile, for the caller to raise when its work is done.
+    """
+    cancellation: asyncio.CancelledError | None = None
+    while True:
+        try:
+            return await verb(), cancellation
+        except asyncio.CancelledError as error:
+            cancellation = error
+
+
+class OwnedTasks:
+    """Tasks that only their owner knows: strongly referenced, in a clean context, and not cancelled with who waits for them."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def create(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Create a task. Its exception is whoever's who looks at it; nobody is warned when nobody does."""
+        task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    async def settle(self) -> None:
+        """Wait for the tasks that there are now. Cancelling the wait changes nothing for them."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))

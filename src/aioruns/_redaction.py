@@ -1,0 +1,145 @@
+"""Errors made safe to store and to show: never empty, bounded, valid UTF-8, without secrets or local paths."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+__all__ = ["MAX_ERROR", "MAX_TRACEBACK", "Redact", "cut", "describe", "redact_secrets", "safe_text"]
+
+Redact = Callable[[str], str]
+"""Takes text and returns it without what must not be shown."""
+
+MAX_ERROR: Final = 1024
+"""Bytes of UTF-8 that an error message may have."""
+MAX_TRACEBACK: Final = 16 * 1024
+"""Bytes of UTF-8 that a traceback may have."""
+_MAX_INPUT: Final = 32 * 1024
+"""Characters that the patterns below are shown at most, so that their time is bounded."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_LINE_BREAKS = re.compile(r"\s*[\r\n\u2028\u2029]+\s*")
+
+# A path's inner folders may hold spaces, its last name may not unless the path is quoted: text after an unquoted path is
+# not part of it. A slash after a letter, a colon or a slash belongs to a URL or a fraction.
+_INNER = r"(?:/[^/\n'\"`:;,|<>()]+(?=/))"
+_LAST = r"[^\s/\\'\"`:,;)]*"
+_LONE = r"(?<![\w.~/:\\…-])"
+_SECRETS: Final = tuple(
+    (re.compile(pattern), substitute)
+    for pattern, substitute in (
+        (r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/@'\"]{1,512}@", r"\1***@"),
+        (r"(://[^\s/@:'\"]{1,64}:)(?!\d+/)[^\s@'\"]{1,512}@", r"\1***@"),
+        (r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}", r"\1 ***"),
+        (r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?", "***"),
+        (r"\b(?:sk|pk|rk|ghp|gho|ghs|ghu|glpat|xox[abprs]|github_pat|AKIA)[-_]?[A-Za-z0-9_-]{16,}", "***"),
+        (
+            r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|authorization)[\"']?\s*[:=]\s*)"
+            r"(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&'\")}\]]+)",
+            r"\1***",
+        ),
+        (
+            r"(?P<quote>['\"`])(?:file://)?(?:~[\w.-]*|[A-Za-z]:|\\)?[/\\]"
+            r"(?:[^'\"`\n]*[/\\])(?P<name>[^'\"`\n/\\]*)(?P=quote)",
+            r"\g<quote>…/\g<name>\g<quote>",
+        ),
+        (r"(?<![\w.])file://(?:/[^\s/'\"]+(?=/))*/([^\s/'\"]*)", r"file://…/\1"),
+        (r"(?i)(?<![\w./…-])(?:/root|(?:[a-z]:)?[/\\](?:home|users)(?:[/\\][\w.-]+)?)(?![\w./\\-])", "~"),
+        (rf"{_LONE}~[\w.-]*{_INNER}*/({_LAST})", r"…/\1"),
+        (rf"{_LONE}{_INNER}+/({_LAST})", r"…/\1"),
+        (rf"(?i)(?<!\w)(?:[a-z]:[/\\]|\\\\)(?:[^/\\\n'\"`:;,|<>()]+[/\\])*({_LAST})", r"…/\1"),
+    )
+)
+
+
+def redact_secrets(text: str) -> str:
+    """Remove what must not be shown: URL credentials, tokens, passwords, and the folders of local paths.
+
+    A path keeps its last name, a URL its scheme, host and path.
+
+    Args:
+        text: An error message or a traceback; what is as it is; the time taken grows with its length.
+    """
+    for pattern, substitute in _SECRETS:
+        text = pattern.sub(substitute, text)
+    return text
+
+
+def cut(text: str, limit: int) -> str:
+    """Shorten text to ``limit`` bytes of UTF-8: the middle goes, a mark says how many characters went."""
+    raw = text.encode()
+    if len(raw) <= limit:
+        return text
+    room = limit - 48
+    head = raw[: room // 3].decode(errors="ignore")
+    tail = raw[len(raw) - (room - room // 3) :].decode(errors="ignore")
+    return f"{head} … {len(text) - len(head) - len(tail)} characters cut … {tail}"
+
+
+def safe_text(text: str, limit: int, redact: Redact, *, one_line: bool) -> str:
+    """Make text valid UTF-8, redacted, free of control characters (except tabs and line ends) and bounded.
+
+    Args:
+        text: Whatever somebody wrote.
+        limit: Bytes of UTF-8 that may remain.
+        redact: Takes out what must not be shown; when it raises, ``redact_secrets`` serves instead.
+        one_line: Line ends become spaces.
+    """
+    # A cut in the middle may sever a secret from the word that gives it away: cut far outside the limit first.
+    text = cut(text.encode(errors="backslashreplace").decode(), _MAX_INPUT)
+    try:
+        text = redact(text).encode(errors="backslashreplace").decode()
+    except Exception:  # a user's function: whatever it does, the run's outcome is stored, and without secrets
+        text = redact_secrets(text)
+    text = _LINE_BREAKS.sub(" ", text) if one_line else text.replace("\r\n", "\n").replace("\r", "\n")
+    return cut(_CONTROL.sub("�", text), limit).strip()
+
+
+def describe(error: BaseException, redact: Redact) -> tuple[str, str]:
+    """Describe an exception in words that are safe to store and to show.
+
+    Returns:
+        One line ``Type: message`` of at most 1 KiB, and the traceback of at most 16 KiB, chained causes included.
+    """
+    name = type(error).__name__
+    message = _attempt(lambda: str(error), "<its message cannot be shown: str() raised>")
+    stack = _attempt(lambda: _format(error), f"{name}: <its traceback cannot be formatted>")
+    return (
+        safe_text(f"{name}: {message}" if message.strip() else name, MAX_ERROR, redact, one_line=True),
+        safe_text(stack, MAX_TRACEBACK, redact, one_line=False),
+    )
+
+
+def _attempt(make: Callable[[], str], otherwise: str) -> str:
+    try:
+        return make()
+    except BaseException:  # the exception's own code ran: SystemExit from a __str__ must not decide a run's outcome
+        return otherwise
+
+
+def _format(error: BaseException) -> str:
+    own = _skip_own_frames(error.__traceback__)
+    report = traceback.TracebackException(type(error), error, own or error.__traceback__, compact=True)
+    return _FILE_LINE.sub(_shorten, "".join(report.format()))
+
+
+_FILE_LINE = re.compile(r'(?m)^(?P<margin>[ |+]*)File "(?P<path>[^"\n]+)"')
+
+
+def _shorten(line: re.Match[str]) -> str:
+    """Give a frame's file relative to the import path, as in an import statement."""
+    path = line["path"]
+    roots = [root for root in sys.path if root and path.startswith(root.rstrip("/\\") + "/")]
+    short = path[len(max(roots, key=len).rstrip("/\\")) + 1 :] if roots else re.split(r"[/\\]", path)[-1]
+    return f'{line["margin"]}File "{short}"'
+
+
+def _skip_own_frames(frames: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames through which this library called the function."""
+    while frames is not None and frames.tb_frame.f_globals.get("__package__") == "aioruns":
+        frames = frames.tb_next
+    return frames

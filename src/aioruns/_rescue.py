@@ -1,0 +1,39 @@
+"""Rescue: the runs of dead processes are ended without an operator, at open and from time to time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from aioruns._model import now_micros
+from aioruns.abc import Store
+from aioruns.errors import StoreUnavailable
+
+__all__ = ["rescue", "rescue_periodically"]
+
+log = logging.getLogger("aioruns")
+
+INTERVAL: Final = 2.0
+"""Seconds between two looks for managers that have died."""
+
+
+async def rescue(store: Store, notify: Callable[[int], None]) -> None:
+    """End the runs of managers that have died, and wake who watches them.
+
+    Cancelled, it may have rescued some; the rest is for the next look.
+    """
+    for run_id in await store.rescue_orphans(at=now_micros()):
+        log.warning("run %s was interrupted: its process ended without finishing it", run_id)
+        notify(run_id)
+
+
+async def rescue_periodically(store: Store, notify: Callable[[int], None]) -> None:
+    """Rescue until cancelled."""
+    while True:
+        await asyncio.sleep(INTERVAL)
+        try:
+            await rescue(store, notify)
+        except StoreUnavailable as error:
+            log.warning("orphaned runs are not looked for at present: %s", error)

@@ -1,0 +1,76 @@
+"""Arguments, results and event data as JSON text, and back to the types that a job declares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePath
+from typing import Any, Final
+
+import msgspec
+
+from aioruns.errors import ConfigurationError
+
+__all__ = ["MAX_VALUE", "Decoder", "NotStorable", "decode", "decoder_for", "encode"]
+
+MAX_VALUE: Final = 1024 * 1024
+"""Bytes of JSON that the arguments or the result of a run may have."""
+
+
+class NotStorable(ConfigurationError):
+    """A value that has no JSON form, or too large a one."""
+
+
+def _to_builtin(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if hasattr(value, "model_dump"):  # pydantic, without importing it
+        return value.model_dump(mode="json")
+    raise NotImplementedError(f"objects of type {type(value).__name__} have no JSON form")
+
+
+def _from_builtin(hint: type, value: Any) -> Any:
+    if issubclass(hint, PurePath):
+        return hint(value)
+    if hasattr(hint, "model_validate"):
+        return hint.model_validate(value)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+    raise NotImplementedError(f"objects of type {hint.__name__} cannot be read back from JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_to_builtin)
+_decoder = msgspec.json.Decoder()
+
+Decoder = msgspec.json.Decoder
+
+
+def encode(value: Any, *, what: str, limit: int = MAX_VALUE) -> str:
+    """Encode a value as JSON text.
+
+    Args:
+        value: Anything that msgspec encodes, a path, or a pydantic model.
+        what: Names the value in the error, e.g. ``"the result"``.
+        limit: Bytes that the text may have.
+
+    Raises:
+        NotStorable: The value has no JSON form, or one that is too large.
+    """
+    try:
+        raw = _encoder.encode(value)
+    except Exception as error:  # the value's own code may run and raise anything
+        raise NotStorable(f"{what} cannot be stored as JSON: {type(error).__name__}: {error}") from error
+    if len(raw) > limit:
+        raise NotStorable(f"{what} takes {len(raw):,} bytes as JSON; at most {limit:,} are stored: store a reference")
+    return raw.decode()
+
+
+def decode(text: str) -> Any:
+    """Decode JSON text to plain values."""
+    return _decoder.decode(text)
+
+
+def decoder_for(hint: Any) -> Decoder[Any]:
+    """Make a decoder that reads JSON back as the type that a hint names.
+
+    Raises:
+        TypeError: msgspec does not support the hint.
+    """
+    return msgspec.json.Decoder(hint, dec_hook=_from_builtin)

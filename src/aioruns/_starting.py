@@ -1,0 +1,224 @@
+"""The start section: the row, its event and its place as the current run, then its task; in one piece, whoever is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+from weakref import WeakValueDictionary
+
+from aioruns._active import ActiveRun
+from aioruns._lifecycle import RunStatus
+from aioruns._model import Run, now_micros
+from aioruns._owned import OwnedTasks, insist
+from aioruns.abc import NewRun, Store
+from aioruns.errors import ConfigurationError, RunConflict, StoreUnavailable
+
+__all__ = ["Starter", "Ticket"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Ticket:
+    """A start that has been checked, so that nothing about it can be wrong any more.
+
+    Attributes:
+        active: The run, without a row as yet.
+        timeout: Seconds one attempt may execute, or None.
+    """
+
+    active: ActiveRun
+    key: str | None
+    on_conflict: Literal["reject", "join"]
+    idempotency_key: str | None
+    timeout: float | None
+    tags: tuple[str, ...]
+    triggered_by: str | None
+
+    def check_shared(self, run: Run) -> None:
+        """Accept the run that stands in the way, or say why it cannot be shared.
+
+        Raises:
+            RunConflict: It holds the key, and is not to be joined.
+            ConfigurationError: The idempotency key belongs to another job.
+        """
+        same_job = run.job == self.active.work.name
+        if self.idempotency_key is not None and run.idempotency_key == self.idempotency_key:
+            if not same_job:
+                raise ConfigurationError(
+                    f"the idempotency key {self.idempotency_key!r} belongs to run {run.id} of job {run.job!r}:"
+                    " use another key for another job"
+                )
+        elif self.on_conflict != "join" or not same_job:
+            raise RunConflict(self.key or "", run.id)
+
+
+class _Runs(Protocol):
+    def add(self, active: ActiveRun) -> None: ...
+
+
+class _Slots(Protocol):
+    def reserve(self) -> bool: ...
+    def release(self) -> None: ...
+    def enqueue(self, active: ActiveRun) -> None: ...
+    def withdraw(self) -> None: ...
+
+
+class Starter:
+    """Starts runs, each in a section of its own that its caller cannot tear.
+
+    Args:
+        store: Where rows go; its unique index decides who holds a key.
+        manager_id: The manager that will execute the runs.
+        registry: Where runs are registered.
+        capacity: Who may execute at once.
+        launch: Creates the task of a run.
+        fail: Stores that a run could not be spawned.
+        cancel_abandoned: Cancels a run whose starter went away, unless somebody else shares it.
+        on_doubt: Called when it is not known whether a row was inserted.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        manager_id: str,
+        registry: _Runs,
+        capacity: _Slots,
+        *,
+        launch: Callable[[ActiveRun], None],
+        fail: Callable[[ActiveRun], Awaitable[object]],
+        cancel_abandoned: Callable[[int], Coroutine[Any, Any, None]],
+        on_doubt: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._manager_id = manager_id
+        self._registry = registry
+        self._capacity = capacity
+        self._launch = launch
+        self._fail = fail
+        self._cancel_abandoned = cancel_abandoned
+        self._on_doubt = on_doubt
+        self._tokens = itertools.count(1)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._sections = OwnedTasks()
+        self._abandonments = OwnedTasks()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a section is under way, so that a row may be stored that is not registered yet."""
+        return bool(self._sections)
+
+    async def settle(self) -> None:
+        """Wait for the sections that are under way. Cancelling the wait changes nothing."""
+        await self._sections.settle()
+
+    async def settle_all(self) -> None:
+        """Wait for the sections that are under way, and for what abandoned ones have to cancel."""
+        await self._sections.settle()
+        await self._abandonments.settle()
+
+    async def start(self, ticket: Ticket) -> Run:
+        """Start a run, or find the one to join; return its row.
+
+        The section goes on when the caller is cancelled; the run is cancelled then.
+
+        Raises:
+            RunConflict: The key is held by another run.
+            ConfigurationError: The idempotency key belongs to another job.
+            StoreUnavailable: The row could not be inserted.
+        """
+        section = self._sections.create(self._section(ticket))
+        try:
+            # Neither a shield nor a scope of anyio protects from every way of cancelling: a task that only we know does.
+            await asyncio.wait((section,))
+        except asyncio.CancelledError:
+            section.add_done_callback(self._abandon)
+            raise
+        run, inserted = section.result()
+        if not inserted:
+            ticket.check_shared(run)
+        return run
+
+    async def _section(self, ticket: Ticket) -> tuple[Run, bool]:
+        try:
+            async with self._lock(ticket.key):
+                run, inserted, cancellation = await self._insert(ticket)
+        except BaseException:
+            ticket.active.work.discard()
+            raise
+        if not inserted:
+            ticket.active.work.discard()
+        if cancellation is not None:
+            raise cancellation
+        return run, inserted
+
+    def _lock(self, key: str | None) -> contextlib.AbstractAsyncContextManager[object]:
+        if key is None:  # nobody to exclude
+            return contextlib.nullcontext()
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    async def _insert(self, ticket: Ticket) -> tuple[Run, bool, asyncio.CancelledError | None]:
+        active = ticket.active
+        active.has_slot = self._capacity.reserve()
+        new = self._row(ticket)
+        registered = False
+        try:
+            (run, inserted), cancellation = await insist(lambda: self._store.insert_run(new))
+            if inserted:
+                # No await since the row came back: whoever reads it finds the run registered.
+                active.attach(run)
+                registered = True
+                await self._spawn(active)
+        except StoreUnavailable:
+            self._on_doubt()
+            raise
+        finally:
+            if not registered:
+                self._give_back_slot(active)
+        return run, inserted, cancellation
+
+    async def _spawn(self, active: ActiveRun) -> None:
+        try:
+            self._registry.add(active)
+            if active.has_slot:
+                self._launch(active)
+            else:
+                self._capacity.enqueue(active)
+        except BaseException as error:  # whatever it was, the row must not stay active
+            active.error = error
+            active.end_function()
+            await self._fail(active)
+            raise
+
+    def _give_back_slot(self, active: ActiveRun) -> None:
+        if active.has_slot:
+            active.has_slot = False
+            self._capacity.release()
+        else:
+            self._capacity.withdraw()
+
+    def _row(self, ticket: Ticket) -> NewRun:
+        return NewRun(
+            manager_id=self._manager_id,
+            token=next(self._tokens),
+            job=ticket.active.work.name,
+            status=RunStatus.RUNNING if ticket.active.has_slot else RunStatus.PENDING,
+            created_at=now_micros(),
+            key=ticket.key,
+            idempotency_key=ticket.idempotency_key,
+            join=ticket.on_conflict == "join",
+            timeout=ticket.timeout,
+            tags=ticket.tags,
+            triggered_by=ticket.triggered_by,
+            arguments_json=ticket.active.work.arguments_json,
+        )
+
+    def _abandon(self, section: asyncio.Task[tuple[Run, bool]]) -> None:
+        """Cancel what a section has inserted whose caller went away."""
+        if section.cancelled() or section.exception() is not None:
+            return
+        run, inserted = section.result()
+        if inserted:
+            self._abandonments.create(self._cancel_abandoned(run.id))

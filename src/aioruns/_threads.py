@@ -1,0 +1,53 @@
+"""Plain functions on threads of their own, awaited from the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Thread", "start_thread"]
+
+
+class Thread(threading.Thread):
+    """A daemon thread that calls one function; ``ended`` resolves when the function has really ended.
+
+    A daemon, and none of a pool's: pools are shared with the application, bounded, and hold up the interpreter's exit.
+    """
+
+    def __init__(self, function: Callable[[], Any], *, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._loop = asyncio.get_running_loop()
+        self._function = function
+        self._context = contextvars.copy_context()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.value = self._context.run(self._function)
+        except BaseException as error:  # whatever it is, SystemExit included: it is the outcome, and not the thread's to raise
+            self.error = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def outcome(self) -> Any:
+        """Return what the function returned, or raise what it raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def start_thread(function: Callable[[], Any], *, name: str) -> Thread:
+    """Start a function on a daemon thread of its own, in a copy of the caller's context."""
+    thread = Thread(function, name=name)
+    thread.start()
+    return thread

@@ -1,0 +1,134 @@
+"""What other processes do to the runs here: cancel requests, rescues; and rows here that nobody executes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, Protocol
+
+from aioruns._active import ActiveRun
+from aioruns._lifecycle import RunStatus
+from aioruns._model import Run, now_micros
+from aioruns.abc import Ending, Fence, Store
+from aioruns.errors import LeaseLost, StoreUnavailable
+
+__all__ = ["Watcher"]
+
+PAUSE: Final = 0.5
+"""Seconds until a store that was away is looked at again."""
+
+
+class _Runs(Protocol):
+    def __iter__(self) -> Iterator[ActiveRun]: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, run_id: int) -> bool: ...
+
+
+class Watcher:
+    """Looks at the store whenever another process may have written, while anybody here is interested.
+
+    Args:
+        store: The store.
+        manager_id: The manager whose runs these are.
+        registry: The runs that execute or wait here.
+        watched: Tells whether somebody here waits for runs of other processes.
+        notify_all: Wakes everybody who waits.
+        apply: Carries to a run here what the store says of it.
+        withdraw: Ends a run here that the store has ended while it waited.
+        starting: Tells whether a start is under way.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        manager_id: str,
+        registry: _Runs,
+        *,
+        watched: Callable[[], bool],
+        notify_all: Callable[[], None],
+        apply: Callable[[Run], Awaitable[None]],
+        withdraw: Callable[[ActiveRun, Run], None],
+        starting: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._manager_id = manager_id
+        self._registry = registry
+        self._watched = watched
+        self._notify_all = notify_all
+        self._apply = apply
+        self._withdraw = withdraw
+        self._starting = starting
+        self._doubt = False
+        self._interest = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look: there is something to be interested in."""
+        self._interest.set()
+
+    def suspect(self) -> None:
+        """Look for rows here that nobody executes: an insert has failed in a way that may have left one."""
+        self._doubt = True
+        self._interest.set()
+
+    async def watch(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            if not (self._registry or self._watched() or self._doubt):
+                self._interest.clear()
+                await self._interest.wait()
+                continue
+            try:
+                if self._doubt:
+                    await self._end_strays()
+                else:
+                    await self._store.wait_changed()
+                    self._notify_all()
+                    await self.look()
+            except StoreUnavailable:
+                await asyncio.sleep(PAUSE)
+
+    async def look(self) -> None:
+        """Compare the rows of this manager with the runs here."""
+        here = list(self._registry)
+        rows = {run.id: run for run in await self._store.owned_runs(self._manager_id)}
+        for active in here:
+            row = rows.get(active.run.id)
+            if row is None:
+                await self._look_closer(active)
+            elif row.status is RunStatus.CANCELLING and active.cancel_requested_at is None:
+                await self._apply(row)
+
+    async def _look_closer(self, active: ActiveRun) -> None:
+        """A run here was not among the rows of this manager: it began later, or has been ended by another process."""
+        run = await self._store.get_run(active.run.id)
+        if active.function_over or (run is not None and run.active and run.manager_id == self._manager_id):
+            return
+        if active.waits:
+            self._withdraw(active, run or active.run)
+        else:
+            active.lose()
+
+    async def _end_strays(self) -> None:
+        """End the rows of this manager that nobody executes, once no start is under way that may be about to."""
+        self._doubt = False
+        try:
+            if self._starting():
+                raise StoreUnavailable("rows and runs cannot be told apart yet")
+            rows = await self._store.owned_runs(self._manager_id)
+            for run in rows:
+                if not self._starting() and run.id not in self._registry:
+                    await self._end_stray(run)
+        except StoreUnavailable:
+            self._doubt = True
+            raise
+
+    async def _end_stray(self, run: Run) -> None:
+        ending = Ending(
+            status=RunStatus.FAILED,
+            at=now_micros(),
+            error="the store was unavailable while the run was being started: it never began",
+        )
+        try:
+            await self._store.finish_run(run.id, Fence(run.manager_id, run.attempt), ending)
+        except LeaseLost:
+            return  # it has ended meanwhile

@@ -1,0 +1,221 @@
+"""The protocol that every store speaks: verbs of this domain, not SQL.
+
+Rules that hold for every verb:
+
+- A verb returns after its effect is durable and visible to every other connection.
+- Verbs that write are idempotent: called again with equal arguments after an error or a cancellation whose outcome is
+  unknown, they change nothing more and give the answer that was lost. A cancelled call may or may not have happened.
+- ``StoreUnavailable`` says that the database could not be reached, and that the call may be repeated.
+- Each transition of a run's status appends its ``status`` event in the same transaction.
+- Times are microseconds since 1970, UTC, read from the caller's one clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from aioruns._lifecycle import RunStatus
+from aioruns._model import Run, RunEvent, RunFilter
+from aioruns._outbox import NewEvent
+
+__all__ = ["Ending", "Fence", "NewEvent", "NewRun", "Store"]
+
+
+class Fence(NamedTuple):
+    """Who may write for a run: its manager, in this attempt. A write behind another fence is refused.
+
+    Attributes:
+        manager_id: The manager that executes the run.
+        attempt: The attempt it executes.
+    """
+
+    manager_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be inserted.
+
+    Attributes:
+        manager_id: The manager that will execute it.
+        token: Unique among the inserts of this manager: an insert that is repeated finds its row by it.
+        job: Name of the job.
+        status: ``running`` if there is capacity, else ``pending``.
+        created_at: Now; also ``started_at`` of a run that is ``running``.
+        key: What it is exclusive over, or None.
+        idempotency_key: The caller's name for this start, or None.
+        join: Where the key is held by a run of the same job, mark that run as shared in the same transaction.
+        timeout: Seconds one attempt may execute, or None.
+        tags: Sorted labels.
+        triggered_by: Who or what started it.
+        arguments_json: Arguments by name, or None.
+    """
+
+    manager_id: str
+    token: int
+    job: str
+    status: RunStatus
+    created_at: int
+    key: str | None = None
+    idempotency_key: str | None = None
+    join: bool = False
+    timeout: float | None = None
+    tags: tuple[str, ...] = ()
+    triggered_by: str | None = None
+    arguments_json: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        status: A terminal status. For ``cancelled``, a run that is still ``running`` passes through ``cancelling``.
+        at: When it ended.
+        result_json: What it returned, if it is ``completed``.
+        error: One line, if it is not.
+        traceback: Where the error came from.
+        cancel_requested_at: When its manager first asked it to end, if it is ``cancelled``.
+        cancel_reason: Why.
+        events: What the run had said and was not stored yet.
+    """
+
+    status: RunStatus
+    at: int
+    result_json: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    cancel_requested_at: int | None = None
+    cancel_reason: str | None = None
+    events: Sequence[NewEvent] = ()
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Where runs and their events are kept. One object serves one manager, on one event loop."""
+
+    async def open(self) -> None:
+        """Connect, bring the schema up to date.
+
+        Raises:
+            ConfigurationError: There is no database of ours and none can be made, or it is of a newer version.
+            StoreUnavailable: The database cannot be reached.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Store what is waiting and disconnect; calls that come later raise ``StoreUnavailable``."""
+        ...
+
+    async def acquire_lease(self, manager_id: str, *, at: int) -> None:
+        """Begin to prove that a manager is alive: from the insert of its row until its process dies, or it lets go.
+
+        Args:
+            manager_id: A fresh id, never used again.
+            at: Now.
+        """
+        ...
+
+    async def release_lease(self, manager_id: str) -> None:
+        """Let go of a manager; its row goes with it, unless it leaves active runs behind."""
+        ...
+
+    def abandon_lease(self, manager_id: str) -> None:
+        """Let go of a manager that leaves active runs behind, to be rescued by others. Works after ``aclose``."""
+        ...
+
+    async def rescue_orphans(self, *, at: int) -> list[int]:
+        """End the active runs of every manager that is dead as ``interrupted``, and remove its row.
+
+        Managers that are alive, however slow, are left alone. Of several rescuers one gets each manager.
+
+        Returns:
+            Ids of the runs that were ended.
+        """
+        ...
+
+    async def insert_run(self, new: NewRun) -> tuple[Run, bool]:
+        """Insert a run, unless its idempotency key is known or its key is held.
+
+        Returns:
+            The inserted run and True; or the run that stands in its way and False: the one with the same idempotency key
+            first, else the holder of the key.
+        """
+        ...
+
+    async def claim_run(self, run_id: int, fence: Fence, *, at: int) -> Run | None:
+        """Take a run from ``pending`` to ``running``; None if it is ``pending`` no longer, or not the fence's."""
+        ...
+
+    async def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> None:
+        """Append events in order, each once per ordinal; ``seq`` goes on from the last. All of them or none.
+
+        Raises:
+            LeaseLost: The run has ended, or is not the fence's.
+        """
+        ...
+
+    async def request_cancel(
+        self, run_id: int, *, at: int, reason: str | None = None, unless_shared: bool = False
+    ) -> Run | None:
+        """Record that a run is to end: ``running`` becomes ``cancelling``, ``pending`` becomes ``cancelled``.
+
+        A run that is ``cancelling`` or has ended stays as it is. It was this request that did it if ``cancel_requested_at``
+        of the answer equals ``at``.
+
+        Args:
+            run_id: The run.
+            at: Now.
+            reason: Why, in the words of who asks.
+            unless_shared: Leave a run alone that has an idempotency key or has been joined.
+
+        Returns:
+            The run as it is stored now, or None if there is none.
+        """
+        ...
+
+    async def finish_run(self, run_id: int, fence: Fence, ending: Ending) -> Run:
+        """End a run: its last events, the terminal row and its ``status`` event in one transaction; its key comes free.
+
+        Returns:
+            The run as it is stored now.
+
+        Raises:
+            LeaseLost: The run has been ended by another, or is not the fence's.
+        """
+        ...
+
+    async def get_run(self, run_id: int) -> Run | None:
+        """Read a run."""
+        ...
+
+    async def get_active_run(self, key: str) -> Run | None:
+        """Read the run that holds a key."""
+        ...
+
+    async def get_latest_run(self, key: str) -> Run | None:
+        """Read the run with a key that has the highest id."""
+        ...
+
+    async def list_runs(self, where: RunFilter, *, limit: int, before: int | None) -> list[Run]:
+        """Read runs, newest first, with ids below ``before``."""
+        ...
+
+    async def owned_runs(self, manager_id: str) -> list[Run]:
+        """Read the active runs of a manager."""
+        ...
+
+    async def read_events(self, run_id: int, *, after: int, limit: int) -> list[RunEvent]:
+        """Read events of a run in order, from ``after + 1`` on."""
+        ...
+
+    async def prune_runs(self, *, finished_before: int, limit: int) -> int:
+        """Delete up to ``limit`` runs that ended before a time, with their events; return how many."""
+        ...
+
+    async def wait_changed(self) -> None:
+        """Return when another process may have written since the last call; late by 50 ms or so, and now and then in vain."""
+        ...

@@ -1,0 +1,67 @@
+"""Proof of life: a manager holds an OS file lock beside the database, which the kernel drops however its process dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from filelock import FileLock, Timeout
+
+from aioruns.errors import ConfigurationError
+
+__all__ = ["Lease"]
+
+
+class Lease:
+    """The lock of one manager. Every method does short blocking file operations: call them off the event loop.
+
+    Args:
+        database: Absolute path of the database file.
+        manager_id: The manager whose lock it is.
+    """
+
+    def __init__(self, database: str, manager_id: str) -> None:
+        self.path = f"{database}.{manager_id}.lock"
+        self._lock = _new_lock(self.path)
+
+    def acquire(self) -> None:
+        """Take the lock of a fresh manager, and prove that the file system keeps it.
+
+        Raises:
+            ConfigurationError: A second descriptor got the lock too: this file system's locks do not work.
+        """
+        self._lock.acquire()
+        probe = _new_lock(self.path)
+        try:
+            probe.acquire()
+        except Timeout:
+            return
+        probe.release()
+        self.release()
+        raise ConfigurationError(
+            f"file locks do not work beside {self.path!r}, so a dead process could not be told from a live one;"
+            " put the database on a local disk"
+        )
+
+    def try_acquire(self) -> bool:
+        """Take the lock of another manager; this succeeds only if its process holds it no longer."""
+        try:
+            self._lock.acquire()
+        except Timeout:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let go and remove the file; the manager's row is gone, or never was."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)  # while the lock is held: afterwards it might be another's
+        self._lock.release()
+
+    def abandon(self) -> None:
+        """Let go and leave the file: the manager's row stays, for a rescuer to find."""
+        self._lock.release()
+
+
+def _new_lock(path: str) -> FileLock:
+    # Not thread-local: acquired on a worker thread, released on any. Never soft: a soft lock outlives its process.
+    return FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)

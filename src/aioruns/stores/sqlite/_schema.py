@@ -1,0 +1,72 @@
+"""Migrations: ordered ``.sql`` files, each applied once, all that are missing in one transaction."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from importlib.resources import files
+
+import aiosqlite
+
+from aioruns.errors import ConfigurationError
+
+__all__ = ["NEWEST", "migrate"]
+
+
+def _migrations() -> list[tuple[int, str]]:
+    found = files(__package__).joinpath("migrations").iterdir()
+    return sorted((int(file.name[:4]), file.read_text(encoding="utf-8")) for file in found if file.name.endswith(".sql"))
+
+
+NEWEST = max(number for number, _ in _migrations())
+"""The version of the schema that this code writes."""
+
+
+async def migrate(connection: aiosqlite.Connection, name: str) -> None:
+    """Bring the schema up to date.
+
+    Raises:
+        ConfigurationError: The database is of a newer version, or its tables are somebody else's.
+        sqlite3.Error: The database cannot be written.
+    """
+    if await _version(connection) == NEWEST:
+        return
+    await connection.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        version = await _version(connection)  # another process may have been faster
+        if version > NEWEST:
+            raise ConfigurationError(
+                f"the database {name} has schema version {version}, this aioruns knows up to {NEWEST}: upgrade aioruns"
+            )
+        for number, script in _migrations():
+            if number > version:
+                for statement in _statements(script):
+                    await connection.execute_fetchall(statement)
+        await connection.execute_fetchall("UPDATE aioruns_schema SET version = ?", (NEWEST,))
+        await connection.execute_fetchall("COMMIT")
+    except BaseException:
+        await connection.rollback()
+        raise
+
+
+async def _version(connection: aiosqlite.Connection) -> int:
+    tables = {row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if "aioruns_schema" in tables:
+        rows = list(await connection.execute_fetchall("SELECT version FROM aioruns_schema"))
+        return int(rows[0][0])
+    if foreign := tables & {"runs", "events", "managers"}:
+        raise ConfigurationError(
+            f"the database already has tables of another program ({', '.join(sorted(foreign))}): give runs a file of their own"
+        )
+    return 0
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script where a line ends a whole statement; triggers hold semicolons of their own."""
+    statement = ""
+    for line in re.sub(r"(?m)^\s*--.*\n", "", script).splitlines(keepends=True):
+        statement += line
+        if statement.strip() and sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

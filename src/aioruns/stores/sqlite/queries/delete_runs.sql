@@ -1,0 +1,1 @@
+DELETE FROM runs WHERE id IN ({ids}) AND finished_at IS NOT NULL RETURNING id

@@ -1,0 +1,1 @@
+SELECT {columns} FROM runs WHERE held_key = ?

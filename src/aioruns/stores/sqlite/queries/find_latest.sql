@@ -1,0 +1,1 @@
+SELECT {columns} FROM runs WHERE key = ? ORDER BY id DESC LIMIT 1

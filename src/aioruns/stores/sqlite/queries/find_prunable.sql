@@ -1,0 +1,1 @@
+SELECT id FROM runs WHERE finished_at < ? ORDER BY id LIMIT ?

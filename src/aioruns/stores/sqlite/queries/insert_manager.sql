@@ -1,0 +1,1 @@
+INSERT INTO managers (id, pid, host, opened_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING

@@ -1,0 +1,1 @@
+SELECT {columns} FROM runs WHERE {conditions} ORDER BY id DESC LIMIT :limit

@@ -1,0 +1,319 @@
+"""Runs in one SQLite file, shared by all processes of a host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sqlite3
+from collections.abc import Awaitable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import aiosqlite
+import anyio.to_thread
+
+from aioruns._jobs import check_seconds
+from aioruns._model import Run, RunEvent, RunFilter, to_micros
+from aioruns.abc import Ending, Fence, NewEvent, NewRun
+from aioruns.errors import ConfigurationError, StoreUnavailable
+from aioruns.stores._writer import GroupCommit
+from aioruns.stores.sqlite._batch import Append, Cancel, Claim, Finish, Insert, Op, Script, commit
+from aioruns.stores.sqlite._connections import check_path, connect, disconnect
+from aioruns.stores.sqlite._errors import unavailable
+from aioruns.stores.sqlite._lease import Lease
+from aioruns.stores.sqlite._queries import Row, event_of, query, run_of
+from aioruns.stores.sqlite._schema import migrate
+
+__all__ = ["SQLiteStore"]
+
+POLL: Final = 0.05
+"""Seconds between two looks for commits of other processes, while somebody waits for them."""
+
+
+class SQLiteStore:
+    """Keeps runs in one SQLite file; other processes of the same host may use the file at the same time.
+
+    Network file systems are not supported: neither SQLite's nor our locks are reliable there.
+
+    Args:
+        path: The file, created if it does not exist; or ``:memory:``, for tests.
+        synchronous: ``full`` to survive power loss; ``normal`` survives a crash of the process only, and is faster.
+        busy_timeout: Seconds to wait while another process has locked the database.
+
+    Raises:
+        ConfigurationError: A parameter makes no sense.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, synchronous: Literal["full", "normal"] | str = "full", busy_timeout: float = 5.0
+    ) -> None:
+        if synchronous not in ("full", "normal"):
+            raise ConfigurationError(f"synchronous={synchronous!r} is unknown; use 'full' or 'normal'")
+        if not os.fspath(path):
+            raise ConfigurationError("the path of the store is empty; name a file, e.g. runs.db")
+        self.path: Final = os.fspath(path)
+        self._memory = self.path == ":memory:"
+        self._synchronous = synchronous
+        self._busy_timeout = check_seconds(busy_timeout, what="busy_timeout", zero=True) or 0.0
+        self._database = self.path
+        self._write: aiosqlite.Connection | None = None
+        self._read: aiosqlite.Connection | None = None
+        self._writer: GroupCommit[Op] | None = None
+        self._lease: Lease | None = None
+        self._manager_id = ""
+        self._seen_version = 0
+
+    def __repr__(self) -> str:
+        return f"<SQLiteStore {self.path!r}>"
+
+    async def open(self) -> None:
+        """See ``Store``. Cancelling it leaves nothing open."""
+        if self._writer is not None:
+            raise ConfigurationError(f"{self!r} is open already: one store serves one manager")
+        if not self._memory:
+            # One name for one file: the locks lie beside it, whichever link led here.
+            self._database = os.path.realpath(self.path)
+            await anyio.to_thread.run_sync(check_path, Path(self.path))
+        try:
+            self._write = await connect(self._database, busy_timeout=self._busy_timeout, pragmas=self._pragmas())
+            await migrate(self._write, self.path)
+            if not self._memory:
+                self._read = await connect(
+                    self._database, busy_timeout=self._busy_timeout, pragmas={"query_only": "ON"}
+                )
+        except BaseException as error:
+            await self._disconnect()
+            if isinstance(error, sqlite3.Error) and (away := unavailable(error, self.path)):
+                raise away from error
+            raise
+        self._writer = GroupCommit(self._commit)
+
+    def _pragmas(self) -> dict[str, str]:
+        return {
+            "foreign_keys": "ON",
+            "journal_mode": "WAL",
+            "synchronous": self._synchronous,
+            "journal_size_limit": "67108864",
+        }
+
+    async def aclose(self) -> None:
+        """See ``Store``."""
+        if self._writer is not None:
+            await self._writer.aclose()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        for connection in (self._read, self._write):
+            if connection is not None:
+                await disconnect(connection)
+        self._read = self._write = None
+
+    async def _commit(self, ops: Sequence[Op], again: bool) -> list[Any]:
+        """Commit a batch; what fails in it fails alone."""
+        connection = self._connected(self._write)
+        try:
+            if again:
+                await connection.rollback()
+            return await commit(connection, ops)
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            await self._rollback(connection)
+            if unavailable(error, self.path) is not None:
+                return [unavailable(error, self.path) for _ in ops]
+            if len(ops) == 1:
+                return [error]
+            return [answer for op in ops for answer in await self._commit([op], again=False)]
+
+    @staticmethod
+    async def _rollback(connection: aiosqlite.Connection) -> None:
+        # What made the transaction fail may make this fail too; the error to report is the first.
+        with contextlib.suppress(sqlite3.Error, ValueError):
+            await connection.rollback()
+
+    def _connected(self, connection: aiosqlite.Connection | None) -> aiosqlite.Connection:
+        if connection is None:
+            raise StoreUnavailable(f"the database {self.path} is not open")
+        return connection
+
+    def _submit(self, op: Op) -> Awaitable[Any]:
+        if self._writer is None:
+            raise StoreUnavailable(f"the database {self.path} is not open")
+        return self._writer.submit(op)
+
+    async def _fetch(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+        if self._memory:  # one connection: reads pass between batches, and never see half of one
+            return await self._submit(Script([(sql, values)]))
+        connection = self._connected(self._read)
+        try:
+            return list(await connection.execute_fetchall(sql, values))  # pyright: ignore[reportArgumentType]
+        except (sqlite3.Error, ValueError) as error:
+            if away := unavailable(error, self.path):
+                raise away from error
+            raise
+
+    async def _fetch_run(self, name: str, *values: Any) -> Run | None:
+        rows = await self._fetch(query(name), values)
+        return run_of(rows[0]) if rows else None
+
+    # Liveness
+
+    async def acquire_lease(self, manager_id: str, *, at: int) -> None:
+        """See ``Store``."""
+        if not self._memory:
+            lease = Lease(self._database, manager_id)
+            await anyio.to_thread.run_sync(lease.acquire)
+            self._lease = lease
+        self._manager_id = manager_id
+        await self._submit(Script([(query("insert_manager"), (manager_id, os.getpid(), socket.gethostname(), at))]))
+
+    async def release_lease(self, manager_id: str) -> None:
+        """See ``Store``."""
+        gone = await self._submit(Script([(query("delete_manager"), {"manager_id": manager_id})]))
+        if not gone:
+            self.abandon_lease(manager_id)
+        elif self._lease is not None:
+            await anyio.to_thread.run_sync(self._lease.release)
+            self._lease = None
+
+    def abandon_lease(self, manager_id: str) -> None:
+        """See ``Store``."""
+        if self._lease is not None:
+            self._lease.abandon()
+            self._lease = None
+
+    async def rescue_orphans(self, *, at: int) -> list[int]:
+        """See ``Store``."""
+        if self._memory:
+            return []
+        rescued: list[int] = []
+        for (manager_id,) in await self._fetch(query("other_managers"), (self._manager_id,)):
+            lease = Lease(self._database, manager_id)
+            if await anyio.to_thread.run_sync(lease.try_acquire):
+                try:
+                    rescued += await self._interrupt_runs(manager_id, at)
+                except BaseException:
+                    lease.abandon()
+                    raise
+                await anyio.to_thread.run_sync(lease.release)
+        return rescued
+
+    async def _interrupt_runs(self, manager_id: str, at: int) -> list[int]:
+        error = "the process that executed the run ended without finishing it"
+        rows = await self._submit(
+            Script(
+                [
+                    (query("interrupt_runs"), {"at": at, "error": error, "manager_id": manager_id}),
+                    (query("delete_manager"), {"manager_id": manager_id}),
+                ]
+            )
+        )
+        return [run_id for (run_id,) in rows]
+
+    # Runs
+
+    async def insert_run(self, new: NewRun) -> tuple[Run, bool]:
+        """See ``Store``."""
+        while True:
+            answer = await self._submit(Insert(new))
+            if answer is not None:  # else whatever stood in the way was gone before it could be read
+                return answer
+
+    async def claim_run(self, run_id: int, fence: Fence, *, at: int) -> Run | None:
+        """See ``Store``."""
+        return await self._submit(Claim(run_id, fence, at))
+
+    async def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> None:
+        """See ``Store``."""
+        await self._submit(Append(run_id, fence, events))
+
+    async def request_cancel(
+        self, run_id: int, *, at: int, reason: str | None = None, unless_shared: bool = False
+    ) -> Run | None:
+        """See ``Store``."""
+        return await self._submit(Cancel(run_id, at, reason, unless_shared))
+
+    async def finish_run(self, run_id: int, fence: Fence, ending: Ending) -> Run:
+        """See ``Store``."""
+        return await self._submit(Finish(run_id, fence, ending))
+
+    async def get_run(self, run_id: int) -> Run | None:
+        """See ``Store``."""
+        return await self._fetch_run("get_run", run_id)
+
+    async def get_active_run(self, key: str) -> Run | None:
+        """See ``Store``."""
+        return await self._fetch_run("find_holder", key)
+
+    async def get_latest_run(self, key: str) -> Run | None:
+        """See ``Store``."""
+        return await self._fetch_run("find_latest", key)
+
+    async def list_runs(self, where: RunFilter, *, limit: int, before: int | None) -> list[Run]:
+        """See ``Store``."""
+        conditions, values = _conditions(where, before)
+        sql = query("list_runs", conditions=" AND ".join(conditions) or "TRUE")
+        return [run_of(row) for row in await self._fetch(sql, {**values, "limit": limit})]
+
+    async def owned_runs(self, manager_id: str) -> list[Run]:
+        """See ``Store``."""
+        return [run_of(row) for row in await self._fetch(query("owned_runs"), (manager_id,))]
+
+    async def read_events(self, run_id: int, *, after: int, limit: int) -> list[RunEvent]:
+        """See ``Store``."""
+        rows = await self._fetch(query("read_events"), (run_id, after, limit))
+        return [event_of(run_id, row) for row in rows]
+
+    async def prune_runs(self, *, finished_before: int, limit: int) -> int:
+        """See ``Store``."""
+        found = await self._fetch(query("find_prunable"), (finished_before, limit))
+        if not found:
+            return 0
+        ids = [run_id for (run_id,) in found]
+        deleted = await self._submit(Script([(query("delete_runs", ids=", ".join("?" * len(ids))), ids)]))
+        return len(deleted)
+
+    async def wait_changed(self) -> None:
+        """See ``Store``."""
+        if self._memory:
+            await asyncio.get_running_loop().create_future()  # there are no other processes
+        while True:
+            await asyncio.sleep(POLL)
+            version = await self._data_version()
+            if version != self._seen_version:
+                self._seen_version = version
+                return
+
+    async def _data_version(self) -> int:
+        # On the connection that writes: its own commits do not show there. https://sqlite.org/pragma.html#pragma_data_version
+        try:
+            rows = list(await self._connected(self._write).execute_fetchall("PRAGMA data_version"))
+        except (sqlite3.Error, ValueError) as error:
+            raise unavailable(error, self.path) or error from error
+        return rows[0][0]
+
+
+def _conditions(where: RunFilter, before: int | None) -> tuple[list[str], dict[str, Any]]:
+    conditions: list[str] = []
+    values: dict[str, Any] = {}
+
+    def add(condition: str, name: str, value: Any) -> None:
+        conditions.append(condition)
+        values[name] = value
+
+    for name in ("job", "key", "triggered_by"):
+        if (value := getattr(where, name)) is not None:
+            add(f"{name} = :{name}", name, value)
+    if where.status is not None:
+        names = [f"status{index}" for index, _ in enumerate(where.statuses)]
+        conditions.append(f"status IN ({', '.join(f':{name}' for name in names)})")
+        values.update(zip(names, where.statuses, strict=True))
+    for index, tag in enumerate(where.tags):
+        add(f"EXISTS (SELECT 1 FROM json_each(runs.tags) WHERE value = :tag{index})", f"tag{index}", tag)
+    if where.created_after is not None:
+        add("created_at >= :created_after", "created_after", to_micros(where.created_after, what="created_after"))
+    if where.created_before is not None:
+        add("created_at < :created_before", "created_before", to_micros(where.created_before, what="created_before"))
+    if before is not None:
+        add("id < :before", "before", before)
+    return conditions, values
