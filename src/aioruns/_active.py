@@ -180,7 +180,7 @@ class ActiveRun:
     def stack(self) -> str:
         """Format where the function is now."""
         if self.thread is not None:
-            frame = sys._current_frames().get(self.thread.ident or 0)
+            frame = sys._current_frames().get(self.thread.ident or 0)  # pyright: ignore[reportPrivateUsage]
             return "".join(traceback.format_stack(frame)) if frame is not None else ""
         frames = self.task.get_stack() if self.task is not None else []
         return "".join(line for frame in frames for line in traceback.format_stack(frame, limit=1))

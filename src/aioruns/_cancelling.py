@@ -55,7 +55,7 @@ class Canceller:
         self._tasks = OwnedTasks()
 
     async def cancel(self, run_id: int, *, reason: str | None) -> Run:
-        """Request that a run ends, and return its row as stored then. Cancelling the call does not take the request back.
+        """Request that a run ends, and return its row as stored then. Cancelling the call takes nothing back.
 
         Raises:
             RunNotFound: There is no such run.
@@ -64,12 +64,15 @@ class Canceller:
         """
         at = now_micros()
         if (active := self._registry.get(run_id)) is not None:
-            # Before the commit: the function need not wait for the disk. The store's line keeps request and end in order.
+            # Before the commit: the function need not wait for the disk. The store's line keeps request and end in
+            # order.
             active.request_cancel(at=at, reason=reason)
         task = self._tasks.create(self._request(run_id, at, reason, unless_shared=False))
         await asyncio.wait((task,))
         run = task.result()
-        if not run.active and (run.cancel_requested_at is None or to_micros(run.cancel_requested_at, what="time") != at):
+        if not run.active and (
+            run.cancel_requested_at is None or to_micros(run.cancel_requested_at, what="time") != at
+        ):
             raise RunAlreadyFinished(run)
         return run
 

@@ -15,45 +15,60 @@ from aioruns._context import current_context, write_record
 
 __all__ = ["install", "uninstall"]
 
-_capture = logging.getLogger("aioruns.capture")
-_busy = threading.local()
-_users = 0
-_previous: Any = logging.LogRecord
+_level = logging.getLogger("aioruns.capture")
+_lock = threading.Lock()
+
+
+class _Factory:
+    """A link in the chain of record factories; once retired, it only hands on."""
+
+    def __init__(self, previous: Any) -> None:
+        self.previous = previous
+        self.users = 0
+        self._busy = threading.local()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record: logging.LogRecord = self.previous(*args, **kwargs)
+        if self.users and not getattr(self._busy, "now", False) and _is_wanted(record):
+            self._busy.now = True  # a __str__ or __repr__ that logs is not captured again
+            try:
+                _store(record)
+            except Exception:  # the application's logging must work, whatever becomes of our copy
+                logging.getLogger("aioruns").debug("a log record could not be captured", exc_info=True)
+            finally:
+                self._busy.now = False
+        return record
+
+
+_links: list[_Factory] = []  # the one in use, if there is one
 
 
 def install() -> None:
     """Begin to capture; each call is to be undone by one of ``uninstall``."""
-    global _users, _previous
-    _users += 1
-    if _users == 1 and logging.getLogRecordFactory() is not _factory:
-        _previous = logging.getLogRecordFactory()
-        logging.setLogRecordFactory(_factory)
+    with _lock:
+        if not _links:
+            _links.append(_Factory(logging.getLogRecordFactory()))
+            logging.setLogRecordFactory(_links[0])
+        _links[0].users += 1
 
 
 def uninstall() -> None:
-    """Stop capturing. If another factory has been chained behind ours meanwhile, ours stays and does nothing."""
-    global _users
-    _users -= 1
-    if not _users and logging.getLogRecordFactory() is _factory:
-        logging.setLogRecordFactory(_previous)
-
-
-def _factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    record: logging.LogRecord = _previous(*args, **kwargs)
-    if _users and not getattr(_busy, "now", False) and _is_wanted(record):
-        context = current_context()
-        if context is not None and context.id:
-            _busy.now = True  # a __str__ or __repr__ that logs is not captured again
-            try:
-                write_record(context, record, logger=record.name)
-            except Exception:  # the application's logging must work, whatever becomes of our copy
-                _capture.debug("a log record could not be captured", exc_info=True)
-            finally:
-                _busy.now = False
-    return record
+    """Stop capturing. If another factory has been chained behind ours meanwhile, ours stays and only hands on."""
+    with _lock:
+        link = _links[0]
+        link.users -= 1
+        if not link.users:
+            _links.clear()
+            if logging.getLogRecordFactory() is link:
+                logging.setLogRecordFactory(link.previous)
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
-    name: str | None = record.name  # makeLogRecord passes None
-    own = name is None or name == "aioruns" or name.startswith("aioruns.")
-    return not own and record.levelno >= _capture.level
+    name = record.name or "aioruns"  # makeLogRecord passes None
+    return name != "aioruns" and not name.startswith("aioruns.") and record.levelno >= _level.level
+
+
+def _store(record: logging.LogRecord) -> None:
+    context = current_context()
+    if context is not None and context.id:
+        write_record(context, record, logger=record.name)

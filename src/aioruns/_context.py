@@ -8,12 +8,13 @@ import logging
 import math
 import re
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sized
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar, cast
 
 from aioruns._model import MAX_NAME
-from aioruns._redaction import Redact, cut, redact_secrets, safe_text, MAX_TRACEBACK
+from aioruns._redaction import MAX_TRACEBACK, Redact, cut, redact_secrets, safe_text
 from aioruns._serialization import NotStorable, encode
 from aioruns.errors import ConfigurationError
 
@@ -63,7 +64,7 @@ class CancelEvent(asyncio.Event):
             if self._threads is not None:
                 self._threads.set()
 
-    def wait(self) -> Coroutine[Any, Any, Literal[True]]:
+    def wait(self) -> CoroutineType[Any, Any, Literal[True]]:
         """Wait until cancel is requested.
 
         Raises:
@@ -71,12 +72,13 @@ class CancelEvent(asyncio.Event):
         """
         if threading.get_ident() != self._loop_thread:
             raise ConfigurationError(
-                "cancel_event cannot be awaited in a plain function: use ctx.wait_cancelled(timeout) or ctx.cancel_requested"
+                "cancel_event cannot be awaited in a plain function:"
+                " use ctx.wait_cancelled(timeout) or ctx.cancel_requested"
             )
         return super().wait()
 
     def wait_in_thread(self, timeout: float | None) -> bool:
-        """Block this thread until cancel is requested or ``timeout`` seconds are over; return whether it is requested."""
+        """Block this thread until cancel is requested, ``timeout`` seconds at most; return whether it is."""
         with self._creation:
             if self._threads is None:
                 self._threads = threading.Event()
@@ -151,7 +153,7 @@ class RunContext:
     def set_progress(
         self, current: float, total: float | None = None, *, step: str | None = None, message: str | None = None
     ) -> None:
-        """Say how far the run has come. Cheap: of several calls between two commits only the newest of a step is stored.
+        """Say how far the run has come. Cheap: of the calls between two commits only the newest of a step is stored.
 
         Args:
             current: Units done; held between 0 and ``total``.
@@ -183,7 +185,8 @@ class RunContext:
         """Say something of the user's own kind; never dropped.
 
         Args:
-            kind: Letters, digits and ``. : _ -``, starting with a letter; none of ``status``, ``log``, ``progress``, ``step``.
+            kind: Letters, digits and ``. : _ -``, starting with a letter; none of ``status``, ``log``, ``progress``,
+                ``step``.
             data: At most 64 KiB as JSON.
 
         Raises:
@@ -211,9 +214,15 @@ class RunContext:
         self.write_line(_level_name(level), message, fields=fields)
 
     def write_line(
-        self, level: str, message: str, *, logger: str | None = None, fields: dict[str, Any] | None = None, trace: str = ""
+        self,
+        level: str,
+        message: str,
+        *,
+        logger: str | None = None,
+        fields: dict[str, Any] | None = None,
+        trace: str = "",
     ) -> None:
-        """Store a log line whose parts are known already; what ``log``, ``logger`` and the capture of ``logging`` share."""
+        """Store a log line whose parts are known: what ``log``, ``logger`` and the capture of ``logging`` share."""
         text = str(message).encode(errors="backslashreplace").decode()
         short = cut(text, MAX_LINE)
         data: dict[str, Any] = {"level": level, "message": short}
@@ -229,7 +238,7 @@ class RunContext:
 
     @property
     def logger(self) -> logging.Logger:
-        """A standard logger: every line goes to the run's log, and on to the application's handlers as its levels allow."""
+        """A standard logger: each line goes to the run's log, and to the application's handlers as its levels allow."""
         if self._logger is None:
             self._logger = RunLogger(self)
         return self._logger
@@ -297,7 +306,7 @@ def write_record(context: RunContext, record: logging.LogRecord, *, logger: str 
     """Store a record of ``logging`` as a line of a run's log."""
     try:
         message = record.getMessage()
-    except Exception as error:  # wrong format arguments: logging itself only prints such errors
+    except Exception as error:  # noqa: BLE001 - wrong format arguments: logging itself only prints such errors
         message = f"{record.msg!s} (not formatted: {error})"
     trace = logging.Formatter().formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
     context.write_line(record.levelname.lower(), message, logger=logger, trace=trace)
@@ -350,8 +359,8 @@ class _LoggingSink:
 
 
 @contextlib.contextmanager
-def detached() -> Iterator[None]:
-    """Serve code outside any run with a context of id 0 whose events go to ``logging``; inside a run, change nothing."""
+def detached() -> Generator[None]:
+    """Serve code outside any run with a context of id 0, whose events go to ``logging``; else change nothing."""
     if _current.get(None) is not None:
         yield
         return
@@ -389,5 +398,5 @@ def _encode_line(data: dict[str, Any]) -> str:
 def _safe_repr(value: object) -> str:
     try:
         return repr(value).encode(errors="backslashreplace").decode()
-    except Exception:  # a user's own __repr__
+    except Exception:  # noqa: BLE001 - a user's own __repr__
         return f"<{type(value).__name__}>"

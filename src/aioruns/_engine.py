@@ -19,6 +19,7 @@ from aioruns._flushing import Flusher
 from aioruns._model import Run, now_micros
 from aioruns._outbox import Budget
 from aioruns._owned import OwnedTasks
+from aioruns._reading import Reader
 from aioruns._redaction import Redact
 from aioruns._registry import Registry
 from aioruns._rescue import rescue, rescue_periodically
@@ -52,7 +53,7 @@ class Engine:
         self.store = store
         self.manager_id = uuid.uuid4().hex
         self.registry = Registry()
-        self.feed = EventFeed(store, on_watched=lambda: self._watcher.wake())
+        self.feed = EventFeed(store, on_watched=self._look_out)
         self.budget = Budget()
         self.closing = False
         self.closed = False
@@ -93,6 +94,13 @@ class Engine:
             cancel_abandoned=self.canceller.cancel_abandoned,
             on_doubt=self._watcher.suspect,
         )
+        self.reader = Reader(
+            store,
+            self.manager_id,
+            self.registry,
+            settle=self._settle,
+            wait_elsewhere=self.feed.wait_ended,
+        )
         self.flush: Callable[[ActiveRun], None] = self._flusher.start
 
     async def open(self) -> None:
@@ -130,6 +138,9 @@ class Engine:
 
     def _launch(self, active: ActiveRun) -> None:
         self._executor.launch(active)
+        self._watcher.wake()
+
+    def _look_out(self) -> None:
         self._watcher.wake()
 
     async def _settle(self) -> None:
@@ -189,7 +200,7 @@ class Engine:
         self._tasks.create(self._executor.finish(active))
 
     async def _record_stuck(self, active: ActiveRun) -> None:
-        """Say of a function that does not end that it was asked to; its row and its key stay until it does, or we die."""
+        """Say of a function that does not end that it was asked to; its row and its key stay until it does."""
         log.warning("run %s still executes although its manager closes:\n%s", active.run.id, active.stack())
         active.report_stack()
         with contextlib.suppress(StoreUnavailable):

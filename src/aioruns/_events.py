@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final
@@ -22,7 +22,7 @@ RECENT: Final = 1000
 
 
 class _Channel:
-    """What the subscribers of one run share: the newest events that somebody has read, and the news that there are more."""
+    """What the subscribers of one run share: the newest events that one has read, and the news that there are more."""
 
     def __init__(self) -> None:
         self.subscribers = 0
@@ -54,7 +54,7 @@ class _Channel:
         return list(islice(self.recent, seq + 1 - self.recent[0].seq, None))
 
     def extend(self, events: list[RunEvent]) -> None:
-        """Keep events that somebody has read, where they go on from what is kept; older pages are of no use to others."""
+        """Keep events that somebody has read, where they go on from what is kept."""
         if self.recent and events and events[0].seq > self.recent[-1].seq + 1:
             self.recent.clear()
         newest = self.recent[-1].seq if self.recent else 0
@@ -98,7 +98,7 @@ class EventFeed:
         self.notify_all()
 
     @contextmanager
-    def watch(self, run_id: int) -> Iterator[_Channel]:
+    def watch(self, run_id: int) -> Generator[_Channel]:
         """Be woken by commits about a run."""
         channel = self._channels.setdefault(run_id, _Channel())
         channel.subscribers += 1

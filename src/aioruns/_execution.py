@@ -122,7 +122,7 @@ class Executor:
             if not active.outbox.loop_runs:
                 raise
             active.error = RuntimeError("the function raised GeneratorExit")
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: it is the outcome, not this task's to raise
             active.error = error
         active.end_function()
 

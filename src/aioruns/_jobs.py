@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 import typing
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import SimpleNamespace
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -18,7 +18,7 @@ from aioruns._serialization import MAX_VALUE, Decoder, decoder_for, encode
 from aioruns._threads import start_thread
 from aioruns.errors import ConfigurationError
 
-__all__ = ["Job", "JobCall", "Work", "check_seconds", "job", "work_of"]
+__all__ = ["Job", "JobCall", "Work", "check_seconds", "job", "jobs_by_name", "work_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,22 +52,34 @@ class Job(Generic[P, R]):
     """
 
     def __init__(
-        self, function: Callable[P, Any], *, name: str | None = None, timeout: float | None = None, cancel_grace: float = 0.0
+        self,
+        function: Callable[P, Any],
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        cancel_grace: float = 0.0,
     ) -> None:
         if isinstance(function, (classmethod, staticmethod)) or not callable(function):
             raise ConfigurationError("@job goes on a plain function; write @staticmethod above @job, not below")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise ConfigurationError("@job goes on a function that returns; a generator cannot be a job: say things with ctx.emit")
-        self.name: Final = check_text(name if name is not None else getattr(function, "__name__", ""), what="the name of a job")
+            raise ConfigurationError(
+                "@job goes on a function that returns; a generator cannot be a job: say things with ctx.emit"
+            )
+        self.name: Final = check_text(
+            name if name is not None else getattr(function, "__name__", ""), what="the name of a job"
+        )
         self.timeout: Final = check_seconds(timeout, what=f"timeout of job {self.name!r}")
-        self.cancel_grace: Final = check_seconds(cancel_grace, what=f"cancel_grace of job {self.name!r}", zero=True) or 0.0
+        self.cancel_grace: Final = (
+            check_seconds(cancel_grace, what=f"cancel_grace of job {self.name!r}", zero=True) or 0.0
+        )
         self.function: Final = function
         self.is_async: Final = inspect.iscoroutinefunction(function)
         functools.update_wrapper(cast("Callable[..., Any]", self), function)
 
     def __set_name__(self, owner: type, name: str) -> None:
         raise ConfigurationError(
-            f"@job on the method {owner.__name__}.{name}: self cannot be stored. Make it a function, or write @staticmethod above @job"
+            f"@job on the method {owner.__name__}.{name}: self cannot be stored;"
+            " make it a function, or write @staticmethod above @job"
         )
 
     def __repr__(self) -> str:
@@ -125,6 +137,21 @@ class Job(Generic[P, R]):
         return typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
 
 
+def jobs_by_name(jobs: Iterable[Job[..., Any]]) -> dict[str, Job[..., Any]]:
+    """Index jobs by name.
+
+    Raises:
+        ConfigurationError: Two are called the same, or something is no job.
+    """
+    known: dict[str, Job[..., Any]] = {}
+    for job in jobs:
+        if not isinstance(job, Job):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"jobs must be functions declared with @job, not {job!r}")
+        if known.setdefault(job.name, job) is not job:
+            raise ConfigurationError(f"two jobs are called {job.name!r}: give one of them a name=")
+    return known
+
+
 class JobCall(Generic[R_co]):
     """A job with its arguments: give it to ``RunManager.start_run``, or await it to run it here and now."""
 
@@ -153,11 +180,30 @@ class JobCall(Generic[R_co]):
 class Work(Protocol):
     """What a run is given to do; made from a ``JobCall`` or a bare coroutine object by ``work_of``."""
 
-    name: str
-    arguments_json: str | None
-    timeout: float | None
-    cancel_grace: float
-    is_async: bool
+    @property
+    def name(self) -> str:
+        """Name of the job."""
+        ...
+
+    @property
+    def arguments_json(self) -> str | None:
+        """The arguments by name, or None for a bare coroutine."""
+        ...
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that one attempt may execute, by the job's own word."""
+        ...
+
+    @property
+    def cancel_grace(self) -> float:
+        """Seconds between setting the cancel event and cancelling the task."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it is a coroutine; else it executes in a thread."""
+        ...
 
     def begin(self) -> Any:
         """Call the function: gives a coroutine, or the result if ``is_async`` is false."""
@@ -222,13 +268,17 @@ def _copies(job: Job[..., Any], arguments_json: str) -> dict[str, Any]:
         try:
             value = decoders[name].decode(raw)
         except (msgspec.ValidationError, TypeError, ValueError, NotImplementedError) as error:
-            raise ConfigurationError(f"job {job.name!r}: argument {name!r} does not survive being stored: {error}") from error
-        copies[name] = tuple(value) if job.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL else value
+            raise ConfigurationError(
+                f"job {job.name!r}: argument {name!r} does not survive being stored: {error}"
+            ) from error
+        copies[name] = (
+            tuple(value) if job.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL else value
+        )
     return copies
 
 
 class _CoroutineWork:
-    """A bare coroutine object: it can be run once, and is closed if it never is, so that Python does not warn about it."""
+    """A bare coroutine object: run once, or closed if it never is, so that Python does not warn about it."""
 
     __slots__ = ("_coroutine", "name")
     arguments_json: str | None = None
@@ -254,14 +304,16 @@ def work_of(call: object) -> Work:
     """Make the work of a run.
 
     Raises:
-        ConfigurationError: It is neither a ``JobCall`` nor a coroutine object that has not begun, or its arguments cannot
-            be stored.
+        ConfigurationError: It is neither a ``JobCall`` nor a coroutine object that has not begun, or its arguments
+            cannot be stored.
     """
     if isinstance(call, JobCall):
         return _CallWork(cast("JobCall[Any]", call))
     if inspect.iscoroutine(call):
         if inspect.getcoroutinestate(call) != inspect.CORO_CREATED:
-            raise ConfigurationError(f"the coroutine {call.__qualname__} has begun already: make a new one for each run")
+            raise ConfigurationError(
+                f"the coroutine {call.__qualname__} has begun already: make a new one for each run"
+            )
         return _CoroutineWork(call)
     if isinstance(call, Job):
         raise ConfigurationError(f"call the job to say what is to run: {call.name}(…), not {call.name}")
@@ -303,6 +355,8 @@ def job(
     Raises:
         ConfigurationError: It is not a function that returns, or a parameter makes no sense.
     """
-    if function is not None:
-        return Job(function)
-    return functools.partial(Job[..., Any], name=name, timeout=timeout, cancel_grace=cancel_grace)
+
+    def declare(function: Callable[..., Any]) -> Job[..., Any]:
+        return Job(function, name=name, timeout=timeout, cancel_grace=cancel_grace)
+
+    return declare if function is None else declare(function)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import math
 import os
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -17,11 +16,11 @@ from aioruns._active import ActiveRun
 from aioruns._context import current_context
 from aioruns._engine import Engine
 from aioruns._handle import RunHandle
-from aioruns._jobs import Job, JobCall, Work, check_seconds, work_of
-from aioruns._model import Run, RunEvent, RunFilter, check_tags, check_text, now_micros
+from aioruns._jobs import Job, JobCall, Work, check_seconds, jobs_by_name
+from aioruns._model import Run, RunEvent, RunFilter, check_text, now_micros
 from aioruns._redaction import Redact, redact_secrets, safe_text
 from aioruns._serialization import decode
-from aioruns._starting import Ticket
+from aioruns._tickets import check_start
 from aioruns.abc import Store
 from aioruns.errors import ConfigurationError, ManagerClosed, RunNotFound
 from aioruns.stores import open_store
@@ -41,7 +40,8 @@ PRUNE_BATCH = 500
 class RunManager:
     """Starts runs, and gives what is known of them. One manager is open per application process.
 
-    Open it with ``async with``, or with ``open`` and ``aclose``, which may be called in different tasks of one event loop.
+    Open it with ``async with``, or with ``open`` and ``aclose``, which may be called in different tasks of one event
+    loop.
 
     Args:
         store: A path, ``sqlite:///…``, or a ``Store``.
@@ -70,7 +70,7 @@ class RunManager:
         if max_running is not None and (not isinstance(max_running, int) or max_running < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"max_running must be a whole number of at least 1, or None; not {max_running!r}")
         self._store = open_store(store)
-        self._jobs = _by_name(jobs)
+        self._jobs = jobs_by_name(jobs)
         self._max_running = max_running
         self._shutdown_grace = check_seconds(shutdown_grace, what="shutdown_grace", zero=True) or 0.0
         self._redact = redact
@@ -148,7 +148,9 @@ class RunManager:
 
     def __del__(self) -> None:
         if getattr(self, "_accepting", False):
-            warnings.warn("a RunManager was never closed: use async with, or await aclose()", ResourceWarning, stacklevel=2)
+            warnings.warn(
+                "a RunManager was never closed: use async with, or await aclose()", ResourceWarning, stacklevel=2
+            )
 
     def _engine_or_raise(self) -> Engine:
         if self._engine is None or self._opening is None or not self._opening.done():
@@ -178,8 +180,8 @@ class RunManager:
         Args:
             call: A call of a job, ``build(3)``, or a bare coroutine object, which is closed if it is never run.
             key: What the run is exclusive over: at most one active run holds a key, in all processes.
-            on_conflict: If the key is held: ``reject`` raises, ``join`` returns the handle of the run that holds it, which
-                must be of the same job.
+            on_conflict: If the key is held: ``reject`` raises, ``join`` returns the handle of the run that holds it,
+                which must be of the same job.
             idempotency_key: Name of this start: a second start under it returns the first one's run, finished or not.
             timeout: Seconds one attempt may execute; None for the job's own, ``math.inf`` for no limit.
             tags: Labels to find the run by.
@@ -192,65 +194,38 @@ class RunManager:
             StoreUnavailable: The row could not be stored.
         """
         try:
-            ticket = self._check(call, key, on_conflict, idempotency_key, timeout, tags, triggered_by)
+            engine = self._engine_or_raise()
+            if not self._accepting:
+                raise ManagerClosed("the RunManager is closing: it starts no more runs")
+            ticket = check_start(
+                call,
+                self._jobs,
+                prepare=lambda work: self._prepare(engine, work),
+                key=key,
+                on_conflict=on_conflict,
+                idempotency_key=idempotency_key,
+                timeout=timeout,
+                tags=tags,
+                triggered_by=triggered_by,
+            )
         except BaseException:
             if inspect.iscoroutine(call):
                 call.close()
             raise
-        run = await self._engine_or_raise().starter.start(ticket)
-        return self._handle(run.id, ticket.active if ticket.active.is_attached(run.id) else None, ticket.active.work)
-
-    def _check(
-        self,
-        call: object,
-        key: str | None,
-        on_conflict: str,
-        idempotency_key: str | None,
-        timeout: float | None,
-        tags: Iterable[str] | None,
-        triggered_by: str | None,
-    ) -> Ticket:
-        """Check everything that can be wrong with a start, before anything is written."""
-        engine = self._engine_or_raise()
-        if not self._accepting:
-            raise ManagerClosed("the RunManager is closing: it starts no more runs")
-        if on_conflict not in ("reject", "join"):
-            raise ConfigurationError(f"on_conflict={on_conflict!r} is unknown; use 'reject' or 'join'")
-        if on_conflict == "join" and key is None:
-            raise ConfigurationError("on_conflict='join' needs a key: without one there is no run to join")
-        names = {"key": key, "idempotency_key": idempotency_key, "triggered_by": triggered_by}
-        for what, name in names.items():
-            if name is not None:
-                check_text(name, what=what)
-        seconds = check_seconds(timeout, what="timeout")
-        labels = check_tags(tags)
-        if isinstance(call, JobCall):
-            self._check_name(call.job)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        work = work_of(call)
-        seconds = work.timeout if seconds is None else seconds
-        return Ticket(
-            active=self._prepare(engine, work),
-            key=key,
-            on_conflict=on_conflict,
-            idempotency_key=idempotency_key,
-            timeout=None if seconds == math.inf else seconds,
-            tags=labels,
-            triggered_by=triggered_by,
-        )
-
-    def _check_name(self, job: Job[..., Any]) -> None:
-        known = self._jobs.get(job.name)
-        if known is not None and known is not job:
-            raise ConfigurationError(f"the name {job.name!r} belongs to another job of this manager: give one a name=")
+        run = await engine.starter.start(ticket)
+        active = ticket.active if ticket.active.is_attached(run.id) else engine.registry.get(run.id)
+        return RunHandle(self, run.id, active=active, decode=ticket.active.work.decode_result)
 
     def _prepare(self, engine: Engine, work: Work) -> ActiveRun:
-        values = [(variable, variable.get()) for variable in self._context_vars if variable in contextvars.copy_context()]
+        here = contextvars.copy_context()
+        values = [(variable, here[variable]) for variable in self._context_vars if variable in here]
         return ActiveRun(work, budget=engine.budget, redact=self._redact, on_filled=engine.flush, values=values)
 
     async def cancel_run(self, run_id: int, *, reason: str | None = None) -> Run:
         """Request that a run ends, in whichever process it executes.
 
-        A ``pending`` run is ``cancelled`` at once. Of another one, ``cancel_event`` is set and the task cancelled (after the
+        A ``pending`` run is ``cancelled`` at once. Of another one, ``cancel_event`` is set and the task cancelled
+        (after the
         job's ``cancel_grace``); it is ``cancelling`` until its function has ended. Asking again cancels the task again.
         Cancelling this call does not take the request back.
 
@@ -264,7 +239,8 @@ class RunManager:
         Raises:
             RunNotFound: There is no such run.
             RunAlreadyFinished: It has ended before.
-            StoreUnavailable: The request could not be stored; a function that executes here was asked to end all the same.
+            StoreUnavailable: The request could not be stored; a function that executes here was asked to end all the
+                same.
         """
         engine = self._engine_or_raise()
         if reason is not None:
@@ -280,23 +256,19 @@ class RunManager:
             RunNotFound: There is no such run.
             StoreUnavailable: The store cannot be read.
         """
-        store = self._engine_or_raise().store
-        run = await self._settled(lambda: store.get_run(_check_id(run_id)))
-        if run is None:
-            raise RunNotFound(run_id)
-        return run
+        return await self._engine_or_raise().reader.get(_check_id(run_id))
 
     async def get_active_run(self, key: str) -> Run | None:
         """Read the run that holds a key, or None."""
-        store = self._engine_or_raise().store
-        return await self._settled(lambda: store.get_active_run(check_text(key, what="key")))
+        return await self._engine_or_raise().reader.holder(check_text(key, what="key"))
 
     async def get_current_or_latest_run(self, key: str) -> Run | None:
         """Read the run that holds a key; if none does, the one with that key that was started last; or None."""
-        store = self._engine_or_raise().store
-        return await self.get_active_run(key) or await self._settled(lambda: store.get_latest_run(key))
+        return await self._engine_or_raise().reader.holder_or_latest(check_text(key, what="key"))
 
-    async def list_runs(self, where: RunFilter | None = None, *, limit: int = 50, before: int | None = None) -> list[Run]:
+    async def list_runs(
+        self, where: RunFilter | None = None, *, limit: int = 50, before: int | None = None
+    ) -> list[Run]:
         """Read runs, newest first.
 
         Args:
@@ -308,30 +280,8 @@ class RunManager:
             ConfigurationError: The limit is out of bounds.
             StoreUnavailable: The store cannot be read.
         """
-        store = self._engine_or_raise().store
         size = _check_limit(limit)
-        runs = await self._settled_all(lambda: store.list_runs(where or RunFilter(), limit=size, before=before))
-        return runs
-
-    async def _settled(self, read: Callable[[], Awaitable[Run | None]]) -> Run | None:
-        async def read_list() -> list[Run]:
-            run = await read()
-            return [] if run is None else [run]
-
-        runs = await self._settled_all(read_list)
-        return runs[0] if runs else None
-
-    async def _settled_all(self, read: Callable[[], Awaitable[list[Run]]]) -> list[Run]:
-        """Read rows; if one of them is being started here, wait until it is registered and read again.
-
-        So a row that was returned can be cancelled, and is the current one of its key.
-        """
-        engine = self._engine_or_raise()
-        runs = await read()
-        if any(run.active and run.manager_id == engine.manager_id and run.id not in engine.registry for run in runs):
-            await engine.starter.settle()
-            runs = await read()
-        return runs
+        return await self._engine_or_raise().reader.page(where or RunFilter(), limit=size, before=before)
 
     def current_run_id(self, key: str | None = None) -> int | None:
         """Return the id of the run that executes or waits here under a key; without a key, of the newest one here.
@@ -343,7 +293,7 @@ class RunManager:
     def get_handle(self, run_id: int) -> RunHandle[Any]:
         """Return a handle of a run, wherever it executes; whether it exists shows when the handle is used."""
         active = self._engine_or_raise().registry.get(_check_id(run_id))
-        return self._handle(run_id, active, None if active is None else active.work)
+        return RunHandle(self, run_id, active=active, decode=decode if active is None else active.work.decode_result)
 
     def get_job(self, name: str) -> Job[..., Any]:
         """Find one of the manager's ``jobs`` by name.
@@ -356,10 +306,6 @@ class RunManager:
             known = ", ".join(sorted(self._jobs)) or "none"
             raise ConfigurationError(f"no job is called {name!r}; known jobs: {known}. Name it in RunManager(jobs=[…])")
         return job
-
-    def _handle(self, run_id: int, active: ActiveRun | None, work: Work | None) -> RunHandle[Any]:
-        active = active or self._engine_or_raise().registry.get(run_id)
-        return RunHandle(self, run_id, active=active, decode=decode if work is None else work.decode_result)
 
     # Waiting and events
 
@@ -383,18 +329,9 @@ class RunManager:
 
     async def _wait(self, run_id: int, active: ActiveRun | None, timeout: float | None) -> Run:
         seconds = check_seconds(timeout, what="timeout", zero=True)
-        if active is not None and active.ended.is_set():
+        if active is not None and active.ended.is_set():  # also after the manager was closed
             return active.outcome()
-        engine = self._engine_or_raise()
-        async with asyncio.timeout(None if seconds == math.inf else seconds):
-            active = active or engine.registry.get(run_id)
-            if active is None:
-                run = await self.get_run(run_id)
-                active = engine.registry.get(run_id)
-                if active is None:
-                    return run if not run.active else await engine.feed.wait_ended(run_id)
-            await active.ended.wait()
-            return active.outcome()
+        return await self._engine_or_raise().reader.wait(run_id, active, seconds)
 
     def stream_events(self, run_id: int, after: int = 0) -> AsyncIterator[RunEvent]:
         """Stream a run's events: those that are stored first, then each as it is stored; ends when the run has ended.
@@ -423,10 +360,11 @@ class RunManager:
             RunNotFound: There is no such run.
             StoreUnavailable: The store cannot be read.
         """
-        store = self._engine_or_raise().store
-        events = await store.read_events(_check_id(run_id), after=_check_after(after), limit=_check_limit(limit))
+        engine = self._engine_or_raise()
+        after, limit = _check_after(after), _check_limit(limit)
+        events = await engine.store.read_events(_check_id(run_id), after=after, limit=limit)
         if not events:
-            await self.get_run(run_id)
+            await engine.reader.get(run_id)
         return events
 
     async def prune(self, *, older_than: timedelta) -> int:
@@ -446,16 +384,6 @@ class RunManager:
             total += pruned
         engine.feed.notify_all()
         return total
-
-
-def _by_name(jobs: Iterable[Job[..., Any]]) -> dict[str, Job[..., Any]]:
-    known: dict[str, Job[..., Any]] = {}
-    for job in jobs:
-        if not isinstance(job, Job):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"jobs must be functions declared with @job, not {job!r}")
-        if known.setdefault(job.name, job) is not job:
-            raise ConfigurationError(f"two jobs are called {job.name!r}: give one of them a name=")
-    return known
 
 
 def _check_id(run_id: int) -> int:

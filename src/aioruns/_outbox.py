@@ -59,8 +59,8 @@ class _Said:
 class Outbox:
     """The unstored events of one run.
 
-    Any thread may ``put``; everything else belongs to the event loop. What ``take`` returned is returned again until it is
-    acknowledged, with the same ordinals, so that a retry after a lost acknowledgement stores nothing twice.
+    Any thread may ``put``; everything else belongs to the event loop. What ``take`` returned is returned again until
+    it is acknowledged, with the same ordinals, so that a retry after a lost acknowledgement stores nothing twice.
 
     Args:
         budget: Shared by all runs of the manager.
@@ -110,7 +110,8 @@ class Outbox:
     def put(self, kind: str, data: str, *, droppable: bool) -> None:
         """Say something. After the run has ended, nothing happens.
 
-        On the event loop's thread, a full outbox drops what is droppable; on any other thread the caller waits for room.
+        On the event loop's thread, a full outbox drops what is droppable; on any other thread the caller waits for
+        room.
 
         Raises:
             StoreUnavailable: The outbox is full and the event is not droppable.

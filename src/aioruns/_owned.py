@@ -15,8 +15,8 @@ T = TypeVar("T")
 async def insist(verb: Callable[[], Awaitable[T]]) -> tuple[T, asyncio.CancelledError | None]:
     """Call an idempotent verb of the store until it has answered, whatever cancels the calling task.
 
-    A cancelled call may or may not have happened; calling again finds out. Shields do not serve here: the event loop, when
-    it is torn down, cancels the shielded task too.
+    A cancelled call may or may not have happened; calling again finds out. Shields do not serve here: the event loop,
+    when it is torn down, cancels the shielded task too.
 
     Returns:
         The answer, and the cancellation that came meanwhile, for the caller to raise when its work is done.
@@ -30,7 +30,7 @@ async def insist(verb: Callable[[], Awaitable[T]]) -> tuple[T, asyncio.Cancelled
 
 
 class OwnedTasks:
-    """Tasks that only their owner knows: strongly referenced, in a clean context, and not cancelled with who waits for them."""
+    """Tasks that only their owner knows: strongly referenced, in a clean context, not cancelled with who waits."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()

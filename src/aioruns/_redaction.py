@@ -24,11 +24,13 @@ _MAX_INPUT: Final = 32 * 1024
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _LINE_BREAKS = re.compile(r"\s*[\r\n\u2028\u2029]+\s*")
 
-# A path's inner folders may hold spaces, its last name may not unless the path is quoted: text after an unquoted path is
-# not part of it. A slash after a letter, a colon or a slash belongs to a URL or a fraction.
+# A path's inner folders may hold spaces, its last name may not unless the path is quoted: text after an unquoted path
+# is not part of it. A slash after a letter, a colon or a slash belongs to a URL or a fraction.
 _INNER = r"(?:/[^/\n'\"`:;,|<>()]+(?=/))"
 _LAST = r"[^\s/\\'\"`:,;)]*"
 _LONE = r"(?<![\w.~/:\\…-])"
+_WORD = r"(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|authorization)"
+_ROOT = r"(?:file://)?(?:~[\w.-]*|[A-Za-z]:|\\)?[/\\]"
 _SECRETS: Final = tuple(
     (re.compile(pattern), substitute)
     for pattern, substitute in (
@@ -37,18 +39,13 @@ _SECRETS: Final = tuple(
         (r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}", r"\1 ***"),
         (r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?", "***"),
         (r"\b(?:sk|pk|rk|ghp|gho|ghs|ghu|glpat|xox[abprs]|github_pat|AKIA)[-_]?[A-Za-z0-9_-]{16,}", "***"),
+        (rf"(?i)({_WORD}[\"']?\s*[:=]\s*)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&'\")}}\]]+)", r"\1***"),
         (
-            r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|authorization)[\"']?\s*[:=]\s*)"
-            r"(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&'\")}\]]+)",
-            r"\1***",
-        ),
-        (
-            r"(?P<quote>['\"`])(?:file://)?(?:~[\w.-]*|[A-Za-z]:|\\)?[/\\]"
-            r"(?:[^'\"`\n]*[/\\])(?P<name>[^'\"`\n/\\]*)(?P=quote)",
+            rf"(?P<quote>['\"`]){_ROOT}(?:[^'\"`\n]*[/\\])(?P<name>[^'\"`\n/\\]*)(?P=quote)",
             r"\g<quote>…/\g<name>\g<quote>",
         ),
         (r"(?<![\w.])file://(?:/[^\s/'\"]+(?=/))*/([^\s/'\"]*)", r"file://…/\1"),
-        (r"(?i)(?<![\w./…-])(?:/root|(?:[a-z]:)?[/\\](?:home|users)(?:[/\\][\w.-]+)?)(?![\w./\\-])", "~"),
+        (r"(?i)(?<![\w./…-])(?:/root|(?:[a-z]:)?[/\\](?:home|users)(?:[/\\][\w.-]+)?)(?![\w./\\-]|\s\S*[/\\])", "~"),
         (rf"{_LONE}~[\w.-]*{_INNER}*/({_LAST})", r"…/\1"),
         (rf"{_LONE}{_INNER}+/({_LAST})", r"…/\1"),
         (rf"(?i)(?<!\w)(?:[a-z]:[/\\]|\\\\)(?:[^/\\\n'\"`:;,|<>()]+[/\\])*({_LAST})", r"…/\1"),
@@ -93,7 +90,7 @@ def safe_text(text: str, limit: int, redact: Redact, *, one_line: bool) -> str:
     text = cut(text.encode(errors="backslashreplace").decode(), _MAX_INPUT)
     try:
         text = redact(text).encode(errors="backslashreplace").decode()
-    except Exception:  # a user's function: whatever it does, the run's outcome is stored, and without secrets
+    except Exception:  # noqa: BLE001 - a user's function: whatever it does, the run's outcome is stored, and without secrets
         text = redact_secrets(text)
     text = _LINE_BREAKS.sub(" ", text) if one_line else text.replace("\r\n", "\n").replace("\r", "\n")
     return cut(_CONTROL.sub("�", text), limit).strip()
@@ -117,7 +114,7 @@ def describe(error: BaseException, redact: Redact) -> tuple[str, str]:
 def _attempt(make: Callable[[], str], otherwise: str) -> str:
     try:
         return make()
-    except BaseException:  # the exception's own code ran: SystemExit from a __str__ must not decide a run's outcome
+    except BaseException:  # noqa: BLE001 - the exception's own code ran: SystemExit from a __str__ must not decide a run's outcome
         return otherwise
 
 

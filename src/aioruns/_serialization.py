@@ -23,16 +23,16 @@ class NotStorable(ConfigurationError):
 def _to_builtin(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if hasattr(value, "model_dump"):  # pydantic, without importing it
-        return value.model_dump(mode="json")
+    if (dump := getattr(value, "model_dump", None)) is not None:  # pydantic, without importing it
+        return dump(mode="json")
     raise NotImplementedError(f"objects of type {type(value).__name__} have no JSON form")
 
 
-def _from_builtin(hint: type, value: Any) -> Any:
+def _from_builtin(hint: type[Any], value: Any) -> Any:
     if issubclass(hint, PurePath):
         return hint(value)
-    if hasattr(hint, "model_validate"):
-        return hint.model_validate(value)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+    if (validate := getattr(hint, "model_validate", None)) is not None:
+        return validate(value)
     raise NotImplementedError(f"objects of type {hint.__name__} cannot be read back from JSON")
 
 

@@ -1,4 +1,4 @@
-"""The start section: the row, its event and its place as the current run, then its task; in one piece, whoever is cancelled."""
+"""The start section: row, event, current id, task; in one piece, whoever is cancelled."""
 
 from __future__ import annotations
 
@@ -6,53 +6,18 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from aioruns._active import ActiveRun
 from aioruns._lifecycle import RunStatus
 from aioruns._model import Run, now_micros
 from aioruns._owned import OwnedTasks, insist
+from aioruns._tickets import Ticket
 from aioruns.abc import NewRun, Store
-from aioruns.errors import ConfigurationError, RunConflict, StoreUnavailable
+from aioruns.errors import StoreUnavailable
 
-__all__ = ["Starter", "Ticket"]
-
-
-@dataclass(slots=True, kw_only=True)
-class Ticket:
-    """A start that has been checked, so that nothing about it can be wrong any more.
-
-    Attributes:
-        active: The run, without a row as yet.
-        timeout: Seconds one attempt may execute, or None.
-    """
-
-    active: ActiveRun
-    key: str | None
-    on_conflict: Literal["reject", "join"]
-    idempotency_key: str | None
-    timeout: float | None
-    tags: tuple[str, ...]
-    triggered_by: str | None
-
-    def check_shared(self, run: Run) -> None:
-        """Accept the run that stands in the way, or say why it cannot be shared.
-
-        Raises:
-            RunConflict: It holds the key, and is not to be joined.
-            ConfigurationError: The idempotency key belongs to another job.
-        """
-        same_job = run.job == self.active.work.name
-        if self.idempotency_key is not None and run.idempotency_key == self.idempotency_key:
-            if not same_job:
-                raise ConfigurationError(
-                    f"the idempotency key {self.idempotency_key!r} belongs to run {run.id} of job {run.job!r}:"
-                    " use another key for another job"
-                )
-        elif self.on_conflict != "join" or not same_job:
-            raise RunConflict(self.key or "", run.id)
+__all__ = ["Starter"]
 
 
 class _Runs(Protocol):
@@ -131,7 +96,8 @@ class Starter:
         """
         section = self._sections.create(self._section(ticket))
         try:
-            # Neither a shield nor a scope of anyio protects from every way of cancelling: a task that only we know does.
+            # Neither a shield nor a scope of anyio protects from every way of cancelling: a task that only we know
+            # does.
             await asyncio.wait((section,))
         except asyncio.CancelledError:
             section.add_done_callback(self._abandon)

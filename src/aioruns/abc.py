@@ -141,8 +141,8 @@ class Store(Protocol):
         """Insert a run, unless its idempotency key is known or its key is held.
 
         Returns:
-            The inserted run and True; or the run that stands in its way and False: the one with the same idempotency key
-            first, else the holder of the key.
+            The inserted run and True; or the run that stands in its way and False: the one with the same idempotency
+            key first, else the holder of the key.
         """
         ...
 
@@ -163,8 +163,8 @@ class Store(Protocol):
     ) -> Run | None:
         """Record that a run is to end: ``running`` becomes ``cancelling``, ``pending`` becomes ``cancelled``.
 
-        A run that is ``cancelling`` or has ended stays as it is. It was this request that did it if ``cancel_requested_at``
-        of the answer equals ``at``.
+        A run that is ``cancelling`` or has ended stays as it is. It was this request that did it if
+        ``cancel_requested_at`` of the answer equals ``at``.
 
         Args:
             run_id: The run.
@@ -217,5 +217,5 @@ class Store(Protocol):
         ...
 
     async def wait_changed(self) -> None:
-        """Return when another process may have written since the last call; late by 50 ms or so, and now and then in vain."""
+        """Return when another process may have written since the last call; 50 ms or so late, and at times in vain."""
         ...

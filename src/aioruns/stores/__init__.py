@@ -26,7 +26,7 @@ def open_store(where: str | os.PathLike[str] | Store) -> Store:
     if isinstance(where, (str, os.PathLike)):
         text = os.fspath(where)
         return _from_url(text) if "://" in text else SQLiteStore(text)
-    if isinstance(where, Store):
+    if isinstance(where, Store):  # pyright: ignore[reportUnnecessaryIsInstance]
         return where
     raise ConfigurationError(f"a store is a path, a URL or a Store, not {type(where).__name__}")
 
@@ -36,15 +36,23 @@ def _from_url(url: str) -> Store:
     if parts.scheme != "sqlite":
         raise ConfigurationError(f"no store speaks {parts.scheme}://; use a path, or sqlite:///path/to/runs.db")
     if parts.netloc:
-        raise ConfigurationError(f"write sqlite:///{parts.netloc}{parts.path} with three slashes: an SQLite file has no host")
+        raise ConfigurationError(
+            f"write sqlite:///{parts.netloc}{parts.path} with three slashes: an SQLite file has no host"
+        )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = options.pop("synchronous", "full")
     busy_timeout = options.pop("busy_timeout", "5")
     if options:
-        raise ConfigurationError(f"unknown in the URL of the store: {', '.join(options)}; known: synchronous, busy_timeout")
+        raise ConfigurationError(
+            f"unknown in the URL of the store: {', '.join(options)}; known: synchronous, busy_timeout"
+        )
     try:
         seconds = float(busy_timeout)
     except ValueError:
-        raise ConfigurationError(f"busy_timeout={busy_timeout} in the URL of the store is no number of seconds") from None
+        raise ConfigurationError(
+            f"busy_timeout={busy_timeout} in the URL of the store is no number of seconds"
+        ) from None
     path = unquote(parts.path).removeprefix("/")
-    return SQLiteStore(Path(path) if path and path != ":memory:" else ":memory:", synchronous=synchronous, busy_timeout=seconds)
+    return SQLiteStore(
+        Path(path) if path and path != ":memory:" else ":memory:", synchronous=synchronous, busy_timeout=seconds
+    )

@@ -18,7 +18,7 @@ TEARDOWN: Final = 2.0
 
 
 class GroupCommit(Generic[Op]):
-    """Commits operations in batches: takes all that wait, commits them, resolves their waiters, takes what came meanwhile.
+    """Commits operations in batches: takes all that wait, commits, resolves their waiters, takes what came meanwhile.
 
     There are no timers: alone, an operation is committed at once; under load, batches form by themselves.
 
@@ -88,7 +88,7 @@ class GroupCommit(Generic[Op]):
     async def _store(self, *, again: bool) -> None:
         try:
             results = await self._commit([op for op, _ in self._batch], again)
-        except Exception as error:  # every waiter must be answered, whatever this was
+        except Exception as error:  # noqa: BLE001 - every waiter must be answered, whatever this was
             results = [error] * len(self._batch)
         batch, self._batch = self._batch, []
         for (_, future), result in zip(batch, results, strict=True):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiosqlite
 
@@ -152,7 +151,7 @@ def _as_inserted(run_id: int, new: NewRun) -> Any:
 
 
 async def _in_the_way(connection: aiosqlite.Connection, new: NewRun) -> Any:
-    """Find what an insert met: itself, earlier; a run with its idempotency key; the holder of its key. None if that is gone."""
+    """Find what an insert met: itself, earlier; its idempotency key; the holder of its key. None if that is gone."""
     for row in await _fetch(connection, query("find_inserted"), (new.manager_id, new.token)):
         return run_of(row), True
     if new.idempotency_key is not None:
@@ -274,10 +273,9 @@ async def _script(connection: aiosqlite.Connection, group: _Group, answers: _Ans
         answers[index] = results[0]
 
 
-async def _fetch(
-    connection: aiosqlite.Connection, sql: str, values: Sequence[Any] | Mapping[str, Any]
-) -> list[Row]:
-    return list(await connection.execute_fetchall(sql, values))  # pyright: ignore[reportArgumentType]
+async def _fetch(connection: aiosqlite.Connection, sql: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Row]:
+    rows = await connection.execute_fetchall(sql, values)  # pyright: ignore[reportArgumentType]
+    return cast("list[Row]", rows)
 
 
 _APPLY: Final[dict[type[Op], Callable[..., Any]]] = {

@@ -54,7 +54,7 @@ async def connect(database: str, *, busy_timeout: float, pragmas: dict[str, str]
             await _set(connection, name, value, patience=busy_timeout)
         _stop_at_exit(connection)
     except BaseException:
-        connection.stop()
+        connection.stop()  # pyright: ignore[reportUnknownMemberType]
         raise
     return connection
 
@@ -90,7 +90,7 @@ def _stop_at_exit(connection: aiosqlite.Connection) -> None:
 def _stop_all_at_exit() -> None:
     threading.main_thread().join()
     for connection in tuple(_open):
-        connection.stop()
+        connection.stop()  # pyright: ignore[reportUnknownMemberType]
 
 
 async def disconnect(connection: aiosqlite.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Proof of life: a manager holds an OS file lock beside the database, which the kernel drops however its process dies."""
+"""Proof of life: a manager holds a file lock beside the database; the kernel drops it however its process dies."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ COLUMNS: Final = (
 @cache
 def query(name: str, **parts: str) -> str:
     """Read a statement; ``{columns}`` are those of a run, in the order that ``run_of`` takes."""
-    text = files(__package__).joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
+    text = files("aioruns.stores.sqlite").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
     return text.format(columns=COLUMNS, **parts) if "{" in text else text
 
 

@@ -15,8 +15,10 @@ __all__ = ["NEWEST", "migrate"]
 
 
 def _migrations() -> list[tuple[int, str]]:
-    found = files(__package__).joinpath("migrations").iterdir()
-    return sorted((int(file.name[:4]), file.read_text(encoding="utf-8")) for file in found if file.name.endswith(".sql"))
+    found = files("aioruns.stores.sqlite").joinpath("migrations").iterdir()
+    return sorted(
+        (int(file.name[:4]), file.read_text(encoding="utf-8")) for file in found if file.name.endswith(".sql")
+    )
 
 
 NEWEST = max(number for number, _ in _migrations())
@@ -51,13 +53,15 @@ async def migrate(connection: aiosqlite.Connection, name: str) -> None:
 
 
 async def _version(connection: aiosqlite.Connection) -> int:
-    tables = {row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    tables = {
+        row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    }
     if "aioruns_schema" in tables:
         rows = list(await connection.execute_fetchall("SELECT version FROM aioruns_schema"))
         return int(rows[0][0])
     if foreign := tables & {"runs", "events", "managers"}:
         raise ConfigurationError(
-            f"the database already has tables of another program ({', '.join(sorted(foreign))}): give runs a file of their own"
+            f"the database has tables of another program ({', '.join(sorted(foreign))}): give runs a file of their own"
         )
     return 0
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import sqlite3
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, cast
 
 import aiosqlite
 import anyio.to_thread
@@ -47,7 +48,11 @@ class SQLiteStore:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, synchronous: Literal["full", "normal"] | str = "full", busy_timeout: float = 5.0
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: str = "full",
+        busy_timeout: float = 5.0,
     ) -> None:
         if synchronous not in ("full", "normal"):
             raise ConfigurationError(f"synchronous={synchronous!r} is unknown; use 'full' or 'normal'")
@@ -74,7 +79,7 @@ class SQLiteStore:
             raise ConfigurationError(f"{self!r} is open already: one store serves one manager")
         if not self._memory:
             # One name for one file: the locks lie beside it, whichever link led here.
-            self._database = os.path.realpath(self.path)
+            self._database = await anyio.to_thread.run_sync(os.path.realpath, self.path)
             await anyio.to_thread.run_sync(check_path, Path(self.path))
         try:
             self._write = await connect(self._database, busy_timeout=self._busy_timeout, pragmas=self._pragmas())
@@ -146,7 +151,8 @@ class SQLiteStore:
             return await self._submit(Script([(sql, values)]))
         connection = self._connected(self._read)
         try:
-            return list(await connection.execute_fetchall(sql, values))  # pyright: ignore[reportArgumentType]
+            rows = await connection.execute_fetchall(sql, values)  # pyright: ignore[reportArgumentType]
+            return cast("list[Row]", rows)
         except (sqlite3.Error, ValueError) as error:
             if away := unavailable(error, self.path):
                 raise away from error
@@ -294,26 +300,29 @@ class SQLiteStore:
 
 
 def _conditions(where: RunFilter, before: int | None) -> tuple[list[str], dict[str, Any]]:
-    conditions: list[str] = []
-    values: dict[str, Any] = {}
+    """Give the conditions of the fields that a filter has, and the values they bind."""
+    values = {
+        "statuses": json.dumps(where.statuses) if where.status is not None else None,
+        "job": where.job,
+        "key": where.key,
+        "triggered_by": where.triggered_by,
+        "tags": json.dumps(where.tags) if where.tags else None,
+        "created_after": where.created_after and to_micros(where.created_after, what="created_after"),
+        "created_before": where.created_before and to_micros(where.created_before, what="created_before"),
+        "before": before,
+    }
+    given = {name: value for name, value in values.items() if value is not None}
+    return [_CONDITIONS[name] for name in given], given
 
-    def add(condition: str, name: str, value: Any) -> None:
-        conditions.append(condition)
-        values[name] = value
 
-    for name in ("job", "key", "triggered_by"):
-        if (value := getattr(where, name)) is not None:
-            add(f"{name} = :{name}", name, value)
-    if where.status is not None:
-        names = [f"status{index}" for index, _ in enumerate(where.statuses)]
-        conditions.append(f"status IN ({', '.join(f':{name}' for name in names)})")
-        values.update(zip(names, where.statuses, strict=True))
-    for index, tag in enumerate(where.tags):
-        add(f"EXISTS (SELECT 1 FROM json_each(runs.tags) WHERE value = :tag{index})", f"tag{index}", tag)
-    if where.created_after is not None:
-        add("created_at >= :created_after", "created_after", to_micros(where.created_after, what="created_after"))
-    if where.created_before is not None:
-        add("created_at < :created_before", "created_before", to_micros(where.created_before, what="created_before"))
-    if before is not None:
-        add("id < :before", "before", before)
-    return conditions, values
+_CONDITIONS: Final = {
+    "statuses": "status IN (SELECT value FROM json_each(:statuses))",
+    "job": "job = :job",
+    "key": "key = :key",
+    "triggered_by": "triggered_by = :triggered_by",
+    "tags": """NOT EXISTS (
+        SELECT 1 FROM json_each(:tags) AS wanted WHERE wanted.value NOT IN (SELECT value FROM json_each(runs.tags)))""",
+    "created_after": "created_at >= :created_after",
+    "created_before": "created_at < :created_before",
+    "before": "id < :before",
+}

@@ -1,0 +1,102 @@
+"""Reading rows: never one that is being started here and is not registered yet; and waiting for runs to end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from aioruns._active import ActiveRun
+from aioruns._model import Run, RunFilter
+from aioruns.abc import Store
+from aioruns.errors import RunNotFound
+
+__all__ = ["Reader"]
+
+
+class _Runs(Protocol):
+    def __contains__(self, run_id: int) -> bool: ...
+    def get(self, run_id: int) -> ActiveRun | None: ...
+
+
+class Reader:
+    """Reads runs. A row that it returned can be cancelled, and is the current one of its key.
+
+    The commit of a start happens on a thread, so its row can be read before the registry has it: whoever meets such a
+    row waits for the start section and reads again.
+
+    Args:
+        store: Where rows are read.
+        manager_id: The manager that executes the runs registered here.
+        registry: The runs that execute or wait here.
+        settle: Waits for starts that are under way.
+        wait_elsewhere: Waits for the end of a run that executes in another process.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        manager_id: str,
+        registry: _Runs,
+        *,
+        settle: Callable[[], Awaitable[None]],
+        wait_elsewhere: Callable[[int], Awaitable[Run]],
+    ) -> None:
+        self._store = store
+        self._manager_id = manager_id
+        self._registry = registry
+        self._settle = settle
+        self._wait_elsewhere = wait_elsewhere
+
+    async def get(self, run_id: int) -> Run:
+        """Read a run, or raise ``RunNotFound``."""
+        run = await self._one(lambda: self._store.get_run(run_id))
+        if run is None:
+            raise RunNotFound(run_id)
+        return run
+
+    async def holder(self, key: str) -> Run | None:
+        """Read the run that holds a key."""
+        return await self._one(lambda: self._store.get_active_run(key))
+
+    async def holder_or_latest(self, key: str) -> Run | None:
+        """Read the run that holds a key, else the newest one that had it."""
+        return await self.holder(key) or await self._one(lambda: self._store.get_latest_run(key))
+
+    async def page(self, where: RunFilter, *, limit: int, before: int | None) -> list[Run]:
+        """Read runs, newest first."""
+        return await self._many(lambda: self._store.list_runs(where, limit=limit, before=before))
+
+    async def _one(self, read: Callable[[], Awaitable[Run | None]]) -> Run | None:
+        run = await read()
+        if run is not None and self._is_starting(run):
+            await self._settle()
+            run = await read()
+        return run
+
+    async def _many(self, read: Callable[[], Awaitable[list[Run]]]) -> list[Run]:
+        runs = await read()
+        if any(map(self._is_starting, runs)):
+            await self._settle()
+            runs = await read()
+        return runs
+
+    def _is_starting(self, run: Run) -> bool:
+        return run.active and run.manager_id == self._manager_id and run.id not in self._registry
+
+    async def wait(self, run_id: int, active: ActiveRun | None, timeout: float | None) -> Run:
+        """Wait until a run has ended, here or elsewhere; ``timeout`` seconds at most.
+
+        Raises:
+            TimeoutError: It has not ended in time.
+        """
+        async with asyncio.timeout(None if timeout == math.inf else timeout):
+            active = active or self._registry.get(run_id)
+            if active is None:
+                run = await self.get(run_id)
+                active = self._registry.get(run_id)
+                if active is None:
+                    return await self._wait_elsewhere(run_id) if run.active else run
+            await active.ended.wait()
+            return active.outcome()
