@@ -17,6 +17,7 @@ from aioruns._outbox import Budget, Outbox
 from aioruns._redaction import Redact
 from aioruns._threads import Thread
 from aioruns.abc import Fence
+from aioruns.errors import StoreUnavailable
 
 __all__ = ["ActiveRun"]
 
@@ -112,7 +113,7 @@ class ActiveRun:
             StoreUnavailable: The end could not be stored so far.
         """
         if self.failure is not None:
-            raise self.failure
+            raise StoreUnavailable(str(self.failure)) from self.failure
         return self.run
 
     @property

@@ -27,7 +27,7 @@ from aioruns._scheduling import Capacity
 from aioruns._starting import Starter
 from aioruns._watching import Watcher
 from aioruns.abc import Store
-from aioruns.errors import StoreUnavailable
+from aioruns.errors import RunError, StoreUnavailable
 
 __all__ = ["Engine"]
 
@@ -35,6 +35,8 @@ log = logging.getLogger("aioruns")
 
 CLOSE_BOUND: Final = 5.0
 """Seconds for functions to end after they were asked to, when the manager is closed."""
+STUCK_BOUND: Final = 1.0
+"""Seconds to record that a function does not end."""
 TEARDOWN_BOUND: Final = 1.5
 """The same when the event loop is torn down; less than the store's writer goes on for."""
 
@@ -64,7 +66,7 @@ class Engine:
         self._executor = Executor(
             store, redact=redact, patience=patience, stopping=self._is_stopping, on_end=self._forget
         )
-        self._capacity = Capacity(max_running, self._executor.launch)
+        self._capacity = Capacity(max_running, self._launch)
         self._flusher = Flusher(store, notify=self.feed.notify, patience=patience)
         self.canceller = Canceller(
             store,
@@ -110,11 +112,12 @@ class Engine:
             ConfigurationError: The store cannot be what it is said to be.
             StoreUnavailable: The store cannot be reached.
         """
-        await self.store.open()
         try:
+            await self.store.open()
             await self.store.acquire_lease(self.manager_id, at=now_micros())
             await rescue(self.store, self.feed.notify)
         except BaseException:
+            self.closed = True
             self.store.abandon_lease(self.manager_id)
             await self.store.aclose()
             raise
@@ -127,9 +130,9 @@ class Engine:
         try:
             await self._watcher.watch()
         except asyncio.CancelledError:
-            if not self.closing:
-                warnings.warn("a RunManager was not closed before its event loop", ResourceWarning, stacklevel=2)
+            if not self.closed:
                 await self.close(grace=0, bound=TEARDOWN_BOUND)
+                warnings.warn("a RunManager was not closed before its event loop", ResourceWarning, stacklevel=2)
             raise
 
     def _is_stopping(self) -> bool:
@@ -173,18 +176,16 @@ class Engine:
         await self.registry.wait_until_none(lambda _: True, timeout=grace)
         self.closing = True
         for active in self.registry:
-            if active.task is None:
-                self._interrupt_waiting(active)
-            else:
+            if active.task is not None:
                 active.interrupt()
+            elif not active.function_over:
+                self._interrupt_waiting(active)
         await self.registry.wait_until_none(lambda _: True, timeout=bound)
-        for active in self.registry:
-            if not active.function_over:
-                await self._record_stuck(active)
+        await asyncio.gather(*(self._record_stuck(active) for active in self.registry if not active.function_over))
         self._executor.give_up()
         await self.registry.wait_until_none(lambda active: active.function_over, timeout=bound)
         self.closed = True
-        self.feed.close()
+        await self.feed.aclose()
         await self._end_background()
         self._left_behind = bool(self.registry)
         if not self._left_behind:
@@ -203,10 +204,11 @@ class Engine:
         """Say of a function that does not end that it was asked to; its row and its key stay until it does."""
         log.warning("run %s still executes although its manager closes:\n%s", active.run.id, active.stack())
         active.report_stack()
-        with contextlib.suppress(StoreUnavailable):
-            await self.store.request_cancel(active.run.id, at=now_micros(), reason="the manager was closed")
-            async with asyncio.timeout(1):
+        with contextlib.suppress(RunError, TimeoutError):
+            async with asyncio.timeout(STUCK_BOUND):
+                await self.store.request_cancel(active.run.id, at=now_micros(), reason="the manager was closed")
                 await active.outbox.flush()
+        active.outbox.take_rest()  # nobody stores any more what it says: its thread must not wait for that
 
     async def _end_background(self) -> None:
         for task in (self._rescuer, self._keeper):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Final
 
 from aioruns._model import Run, RunEvent
 from aioruns.abc import Store
-from aioruns.errors import ManagerClosed, RunNotFound
+from aioruns.errors import ManagerClosed, RunNotFound, StoreUnavailable
 
 __all__ = ["EventFeed"]
 
@@ -19,6 +19,9 @@ PAGE: Final = 500
 """Events that are read at once."""
 RECENT: Final = 1000
 """Events of one watched run that are kept for all its subscribers."""
+
+LAST_READS: Final = 1.0
+"""Seconds for subscribers to read what is stored when the manager is closed."""
 
 
 class _Channel:
@@ -77,6 +80,8 @@ class EventFeed:
         self._on_watched = on_watched
         self._channels: dict[int, _Channel] = {}
         self._closed = False
+        self._reading = 0
+        self._quiet = asyncio.Event()  # nobody reads any more, and the manager is closed
 
     def __len__(self) -> int:
         """How many runs are watched."""
@@ -92,10 +97,14 @@ class EventFeed:
         for channel in tuple(self._channels.values()):
             channel.notify()
 
-    def close(self) -> None:
-        """End every subscriber."""
+    async def aclose(self) -> None:
+        """End every subscriber; one that was waiting gets what is stored by now, if it takes it at once."""
         self._closed = True
         self.notify_all()
+        if self._reading:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_READS):
+                    await self._quiet.wait()
 
     @contextmanager
     def watch(self, run_id: int) -> Generator[_Channel]:
@@ -122,19 +131,37 @@ class EventFeed:
         cursor = after
         with self.watch(run_id) as channel:
             while True:
-                if self._closed:
-                    raise ManagerClosed(f"the manager was closed while the events of run {run_id} were being read")
-                version = channel.version
-                events = channel.after(cursor) or await self._read(channel, run_id, cursor)
+                events = await self._next(channel, run_id, cursor)
+                if not events:
+                    return
                 for event in events:
                     yield event
                     cursor = event.seq
                     if event.terminal:
                         return
-                if not events:
-                    if channel.ended:
-                        return
-                    await channel.wait_newer(version)
+
+    async def _next(self, channel: _Channel, run_id: int, cursor: int) -> list[RunEvent]:
+        """Wait for events behind a cursor; empty if the run has ended and there are none."""
+        self._reading += 1
+        try:
+            while True:
+                version = channel.version
+                events = channel.after(cursor) or await self._read(channel, run_id, cursor)
+                if events or channel.ended:
+                    return events
+                if self._closed:
+                    raise ManagerClosed(f"the manager was closed while the events of run {run_id} were being read")
+                await channel.wait_newer(version)
+        except StoreUnavailable:
+            if self._closed:
+                raise ManagerClosed(
+                    f"the manager was closed while the events of run {run_id} were being read"
+                ) from None
+            raise
+        finally:
+            self._reading -= 1
+            if self._closed and not self._reading:
+                self._quiet.set()
 
     async def wait_ended(self, run_id: int) -> Run:
         """Wait until a run has ended that executes in another process, and return its row.

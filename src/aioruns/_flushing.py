@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +13,8 @@ from aioruns.abc import Store
 from aioruns.errors import LeaseLost, StoreUnavailable
 
 __all__ = ["Flusher"]
+
+log = logging.getLogger("aioruns")
 
 PAUSE: Final = 0.1
 """Seconds until a store that was away is tried again; doubled up to ``LONGEST_PAUSE``."""
@@ -49,7 +52,9 @@ class Flusher:
                 outbox.fail(error)
                 active.lose()
                 return
-            except StoreUnavailable as error:
+            except Exception as error:
+                if not isinstance(error, StoreUnavailable):
+                    log.exception("run %s: its events could not be stored in a way that is not known", active.run.id)
                 away_since = away_since or loop.time()
                 if loop.time() - away_since >= self._patience:
                     outbox.fail(error)

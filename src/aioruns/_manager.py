@@ -147,7 +147,7 @@ class RunManager:
         return self._closing
 
     def __del__(self) -> None:
-        if getattr(self, "_accepting", False):
+        if getattr(self, "_accepting", False) and self._engine is not None and not self._engine.closed:
             warnings.warn(
                 "a RunManager was never closed: use async with, or await aclose()", ResourceWarning, stacklevel=2
             )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from aioruns._model import now_micros
 from aioruns.errors import StoreUnavailable
+
+log = logging.getLogger("aioruns")
 
 __all__ = ["Budget", "NewEvent", "Outbox"]
 
@@ -74,6 +77,7 @@ class Outbox:
         "_dropped",
         "_error",
         "_flushes",
+        "_late",
         "_loop",
         "_loop_thread",
         "_on_filled",
@@ -102,6 +106,7 @@ class Outbox:
         self._taken_bytes = 0
         self._signalled = False
         self._closed = False
+        self._late = False
         # Flushes wait for counts: everything said up to a point is stored, whatever was coalesced or dropped.
         self._said_count = self._taken_count = self._stored_count = 0
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
@@ -143,12 +148,20 @@ class Outbox:
                     " await ctx.flush() now and then"
                 )
         if self._closed:
+            self._note_late(said)
             return False
         self._said.append(said)
         self._said_count += 1
         self._count(said.size)
         self._signal()
         return True
+
+    def _note_late(self, said: _Said) -> None:
+        if not self._late:
+            self._late = True
+            log.warning(
+                "a run has ended, and goes on saying things that are not stored: %s %.200s", said.kind, said.data
+            )
 
     def _has_room(self, size: int) -> bool:
         return (

@@ -30,9 +30,7 @@ class Thread(threading.Thread):
     def run(self) -> None:
         try:
             self.value = self._context.run(self._function)
-        except (
-            BaseException
-        ) as error:  # whatever it is, SystemExit included: it is the outcome, and not the thread's to raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: it is the outcome, not the thread's to raise
             self.error = error
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._resolve)

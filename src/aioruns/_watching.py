@@ -80,8 +80,7 @@ class Watcher:
             try:
                 if self._doubt:
                     await self._end_strays()
-                else:
-                    await self._store.wait_changed()
+                elif await self._store.wait_changed():
                     self._notify_all()
                     await self.look()
             except StoreUnavailable:

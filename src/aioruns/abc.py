@@ -216,6 +216,13 @@ class Store(Protocol):
         """Delete up to ``limit`` runs that ended before a time, with their events; return how many."""
         ...
 
-    async def wait_changed(self) -> None:
-        """Return when another process may have written since the last call; 50 ms or so late, and at times in vain."""
+    async def wait_changed(self, *, timeout: float = 1.0) -> bool:
+        """Wait until another process may have written since the last call; 50 ms or so late, and at times in vain.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether another process may have written.
+        """
         ...

@@ -76,7 +76,7 @@ class SQLiteStore:
     async def open(self) -> None:
         """See ``Store``. Cancelling it leaves nothing open."""
         if self._writer is not None:
-            raise ConfigurationError(f"{self!r} is open already: one store serves one manager")
+            raise ConfigurationError(f"{self!r} has been opened before: make a new store for a new manager")
         if not self._memory:
             # One name for one file: the locks lie beside it, whichever link led here.
             self._database = await anyio.to_thread.run_sync(os.path.realpath, self.path)
@@ -279,16 +279,20 @@ class SQLiteStore:
         deleted = await self._submit(Script([(query("delete_runs", ids=", ".join("?" * len(ids))), ids)]))
         return len(deleted)
 
-    async def wait_changed(self) -> None:
+    async def wait_changed(self, *, timeout: float = 1.0) -> bool:
         """See ``Store``."""
-        if self._memory:
-            await asyncio.get_running_loop().create_future()  # there are no other processes
-        while True:
+        if self._memory:  # there are no other processes
+            await asyncio.sleep(timeout)
+            return False
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while loop.time() < deadline:
             await asyncio.sleep(POLL)
             version = await self._data_version()
             if version != self._seen_version:
                 self._seen_version = version
-                return
+                return True
+        return False
 
     async def _data_version(self) -> int:
         # On the connection that writes: its own commits do not show there. https://sqlite.org/pragma.html#pragma_data_version

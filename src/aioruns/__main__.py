@@ -1,0 +1,8 @@
+"""``python -m aioruns`` is the command ``aioruns``."""
+
+import sys
+
+from aioruns.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
