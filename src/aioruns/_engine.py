@@ -85,6 +85,7 @@ class Engine:
             apply=self.canceller.apply,
             withdraw=self._withdraw,
             starting=lambda: self.starter.busy,
+            settle=self._settle,
         )
         self.starter = Starter(
             store,

@@ -36,6 +36,7 @@ class Watcher:
         apply: Carries to a run here what the store says of it.
         withdraw: Ends a run here that the store has ended while it waited.
         starting: Tells whether a start is under way.
+        settle: Waits for the starts that are under way.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Watcher:
         apply: Callable[[Run], Awaitable[None]],
         withdraw: Callable[[ActiveRun, Run], None],
         starting: Callable[[], bool],
+        settle: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._manager_id = manager_id
@@ -58,7 +60,8 @@ class Watcher:
         self._apply = apply
         self._withdraw = withdraw
         self._starting = starting
-        self._doubt = False
+        self._settle = settle
+        self._doubts = 0
         self._interest = asyncio.Event()
 
     def wake(self) -> None:
@@ -67,20 +70,20 @@ class Watcher:
 
     def suspect(self) -> None:
         """Look for rows here that nobody executes: an insert has failed in a way that may have left one."""
-        self._doubt = True
+        self._doubts += 1
         self._interest.set()
 
     async def watch(self) -> None:
         """Watch until cancelled."""
         while True:
-            if not (self._registry or self._watched() or self._doubt):
+            if not (self._registry or self._watched() or self._doubts):
                 self._interest.clear()
                 await self._interest.wait()
                 continue
             try:
-                if self._doubt:
+                if self._doubts:
                     await self._end_strays()
-                elif await self._store.wait_changed():
+                if await self._store.wait_changed():
                     self._notify_all()
                     await self.look()
             except StoreUnavailable:
@@ -108,18 +111,17 @@ class Watcher:
             active.lose()
 
     async def _end_strays(self) -> None:
-        """End the rows of this manager that nobody executes, once no start is under way that may be about to."""
-        self._doubt = False
-        try:
-            if self._starting():
-                raise StoreUnavailable("rows and runs cannot be told apart yet")
-            rows = await self._store.owned_runs(self._manager_id)
-            for run in rows:
-                if not self._starting() and run.id not in self._registry:
-                    await self._end_stray(run)
-        except StoreUnavailable:
-            self._doubt = True
-            raise
+        """End the rows of this manager that nobody executes: what is left of inserts whose answer was lost."""
+        doubts = self._doubts
+        await self._settle()
+        rows = await self._store.owned_runs(self._manager_id)
+        if self._starting():
+            return  # a row may be about to be registered: next time
+        for run in rows:
+            if run.id not in self._registry:
+                await self._end_stray(run)
+        if self._doubts == doubts:
+            self._doubts = 0
 
     async def _end_stray(self, run: Run) -> None:
         ending = Ending(
