@@ -6,7 +6,8 @@ import asyncio
 import contextvars
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, Final
 
 from aioruns._context import CancelEvent, RunContext
@@ -23,6 +24,20 @@ __all__ = ["ActiveRun"]
 
 REPORT_AFTER: Final = 2.0
 """Seconds after which a function that was asked to end and has not is reported with its stack."""
+
+
+def _frames(awaited: Any) -> Iterator[FrameType]:
+    """Follow what a suspended coroutine awaits, down to where it stands; ``Task.get_stack`` gives only the first."""
+    while awaited is not None:
+        for prefix in ("cr", "gi", "ag"):
+            frame = getattr(awaited, f"{prefix}_frame", None)
+            if frame is not None:
+                if frame.f_globals.get("__package__") != "aioruns":
+                    yield frame
+                awaited = getattr(awaited, "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await")
+                break
+        else:
+            return
 
 
 class ActiveRun:
@@ -183,8 +198,8 @@ class ActiveRun:
         if self.thread is not None:
             frame = sys._current_frames().get(self.thread.ident or 0)  # pyright: ignore[reportPrivateUsage]
             return "".join(traceback.format_stack(frame)) if frame is not None else ""
-        frames = self.task.get_stack() if self.task is not None else []
-        return "".join(line for frame in frames for line in traceback.format_stack(frame, limit=1))
+        chain = _frames(self.task.get_coro()) if self.task is not None else ()
+        return "".join(traceback.StackSummary.extract((frame, frame.f_lineno) for frame in chain).format())
 
     def end_function(self) -> None:
         """Note that the function has ended, or never will begin: nothing is to be asked of it any more."""

@@ -33,6 +33,7 @@ class Canceller:
         registry: The runs that execute or wait here.
         settle: Waits for starts that are under way.
         withdraw: Ends a run here that the store has ended while it waited.
+        notify: Called with a run's id when a request has been stored.
         stopping: Tells whether the manager stops.
     """
 
@@ -44,6 +45,7 @@ class Canceller:
         *,
         settle: Callable[[], Awaitable[None]],
         withdraw: Callable[[ActiveRun, Run], None],
+        notify: Callable[[int], None],
         stopping: Callable[[], bool],
     ) -> None:
         self._store = store
@@ -51,6 +53,7 @@ class Canceller:
         self._registry = registry
         self._settle = settle
         self._withdraw = withdraw
+        self._notify = notify
         self._stopping = stopping
         self._tasks = OwnedTasks()
 
@@ -89,6 +92,7 @@ class Canceller:
         run = await self._store.request_cancel(run_id, at=at, reason=reason, unless_shared=unless_shared)
         if run is None:
             raise RunNotFound(run_id)
+        self._notify(run_id)
         if run.manager_id == self._manager_id:
             await self.apply(run)
         return run
@@ -96,12 +100,12 @@ class Canceller:
     async def apply(self, run: Run) -> None:
         """Carry to the run here what the store says of it."""
         active = self._registry.get(run.id)
-        if active is None and run.active:
+        if active is None:
             await self._settle()
             active = self._registry.get(run.id)
         if active is None:
             return
-        if run.active and run.cancel_requested_at is not None:
+        if run.active and run.cancel_requested_at is not None and active.cancel_requested_at is None:
             active.request_cancel(at=to_micros(run.cancel_requested_at, what="time"), reason=run.cancel_reason)
         elif not run.active and active.waits:
             self._withdraw(active, run)

@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sized
 from contextvars import ContextVar
 from types import CoroutineType
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar, cast
@@ -78,7 +78,15 @@ class CancelEvent(asyncio.Event):
         return super().wait()
 
     def wait_in_thread(self, timeout: float | None) -> bool:
-        """Block this thread until cancel is requested, ``timeout`` seconds at most; return whether it is."""
+        """Block this thread until cancel is requested, ``timeout`` seconds at most; return whether it is.
+
+        Raises:
+            ConfigurationError: Called on the event loop's thread, which it would block.
+        """
+        if threading.get_ident() == self._loop_thread:
+            raise ConfigurationError(
+                "wait_cancelled would block the event loop: in an async function, await ctx.cancel_event.wait()"
+            )
         with self._creation:
             if self._threads is None:
                 self._threads = threading.Event()
@@ -94,7 +102,7 @@ class RunContext:
         id: Id of the run; 0 when the job was awaited outside any run.
         key: Key of the run, or None.
         attempt: Which try this is; 1 is the first.
-        cancel_event: Set when cancel is requested, and when the manager stops.
+        cancel_event: Set when the function is asked to end: cancel, its time-out, a manager that stops, a lost lease.
     """
 
     __slots__ = ("_logger", "_redact", "_sink", "attempt", "cancel_event", "id", "key", "owner")
@@ -131,7 +139,7 @@ class RunContext:
         """End the function here if it has been asked to end. Safe in any thread.
 
         Raises:
-            asyncio.CancelledError: Cancel has been requested, or the manager stops.
+            asyncio.CancelledError: Cancel was requested, the time is over, the manager stops, or the run was lost.
         """
         if self.cancel_event.is_set():
             raise asyncio.CancelledError(f"run {self.id} was asked to end")
@@ -158,17 +166,15 @@ class RunContext:
         Args:
             current: Units done; held between 0 and ``total``.
             total: Units there are, or None while that is unknown.
-            step: Label of the part of the run that is executing; entering a step is always stored.
+            step: Label of the part of the run that is executing; progress of another step is not replaced.
             message: A word about the unit in hand.
 
         Raises:
             ConfigurationError: A number is not finite.
         """
-        for number in (current, total):
-            if number is not None and not math.isfinite(number):
-                raise ConfigurationError(f"progress must be made of finite numbers, not {number}")
-        total = None if total is None else max(total, 0)
-        current = max(current, 0) if total is None else min(max(current, 0), total)
+        total = None if total is None else max(_finite(total), 0)
+        current = max(_finite(current), 0)
+        current = current if total is None else min(current, total)
         data = {"current": current, "total": total, "step": _label(step), "message": _label(message)}
         self._sink.put_progress(step, encode(data, what="progress"))
 
@@ -223,13 +229,13 @@ class RunContext:
         trace: str = "",
     ) -> None:
         """Store a log line whose parts are known: what ``log``, ``logger`` and the capture of ``logging`` share."""
-        text = str(message).encode(errors="backslashreplace").decode()
+        text = _shown(str, message)
         short = cut(text, MAX_LINE)
         data: dict[str, Any] = {"level": level, "message": short}
         if short is not text:
             data["cut"] = len(text)
         if logger is not None:
-            data["logger"] = logger
+            data["logger"] = _label(logger)
         if fields:
             data["fields"] = fields
         if trace:
@@ -238,7 +244,7 @@ class RunContext:
 
     @property
     def logger(self) -> logging.Logger:
-        """A standard logger: each line goes to the run's log, and to the application's handlers as its levels allow."""
+        """A standard logger; each line goes to the run's log, and to the application's handlers as its levels allow."""
         if self._logger is None:
             self._logger = RunLogger(self)
         return self._logger
@@ -307,7 +313,7 @@ def write_record(context: RunContext, record: logging.LogRecord, *, logger: str 
     try:
         message = record.getMessage()
     except Exception as error:  # noqa: BLE001 - wrong format arguments: logging itself only prints such errors
-        message = f"{record.msg!s} (not formatted: {error})"
+        message = f"{_shown(str, record.msg)} (not formatted: {_shown(str, error)})"
     trace = logging.Formatter().formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
     context.write_line(record.levelname.lower(), message, logger=logger, trace=trace)
 
@@ -371,8 +377,19 @@ def detached() -> Generator[None]:
         _current.reset(token)
 
 
+def _finite(number: float) -> float:
+    """Return a number as an int or a float, which JSON holds as it is."""
+    try:
+        plain = number if type(number) is int else float(number)
+        if math.isfinite(plain):
+            return plain
+    except (OverflowError, TypeError, ValueError):
+        pass
+    raise ConfigurationError(f"progress is made of finite numbers, not {_shown(repr, number)}")
+
+
 def _label(text: str | None) -> str | None:
-    return None if text is None else cut(str(text).encode(errors="backslashreplace").decode(), MAX_NAME)
+    return None if text is None else cut(_shown(str, text), MAX_NAME)
 
 
 def _level_name(level: str | int) -> str:
@@ -388,15 +405,19 @@ def _encode_line(data: dict[str, Any]) -> str:
     """Encode a log line whatever its fields are: a log line never fails the run that writes it."""
     with contextlib.suppress(NotStorable):
         return encode(data, what="a log line", limit=MAX_DATA)
-    data["fields"] = {str(name): cut(_safe_repr(value), MAX_FIELD) for name, value in data["fields"].items()}
-    with contextlib.suppress(NotStorable):
-        return encode(data, what="a log line", limit=MAX_DATA)
-    data["fields_cut"] = len(data.pop("fields"))
-    return encode(data, what="a log line", limit=MAX_DATA)
+    if fields := data.pop("fields", {}):
+        data["fields"] = {_shown(str, name): cut(_shown(repr, value), MAX_FIELD) for name, value in fields.items()}
+        with contextlib.suppress(NotStorable):
+            return encode(data, what="a log line", limit=MAX_DATA)
+        del data["fields"]
+        data["fields_cut"] = len(fields)
+    # Message and traceback are bounded already, though escapes may take them past the limit for data.
+    return encode(data, what="a log line")
 
 
-def _safe_repr(value: object) -> str:
+def _shown(show: Callable[[object], str], value: object) -> str:
+    """Show a value as its own ``__str__`` or ``__repr__`` does, as valid UTF-8; as its type if that raises."""
     try:
-        return repr(value).encode(errors="backslashreplace").decode()
-    except Exception:  # noqa: BLE001 - a user's own __repr__
+        return show(value).encode(errors="backslashreplace").decode()
+    except Exception:  # noqa: BLE001 - a user's own code
         return f"<{type(value).__name__}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import uuid
 import warnings
 from collections.abc import Callable
@@ -64,9 +65,9 @@ class Engine:
         self._rescuer: asyncio.Task[None] | None = None
         self._tasks = OwnedTasks()
         self._executor = Executor(
-            store, redact=redact, patience=patience, stopping=self._is_stopping, on_end=self._forget
+            store, redact=redact, patience=patience, stopping=lambda: self.stopping, on_end=self._forget
         )
-        self._capacity = Capacity(max_running, self._launch)
+        self._capacity = Capacity(max_running, launch=self._launch, fail=self._end_unspawned)
         self._flusher = Flusher(store, notify=self.feed.notify, patience=patience)
         self.canceller = Canceller(
             store,
@@ -74,7 +75,8 @@ class Engine:
             self.registry,
             settle=self._settle,
             withdraw=self._withdraw,
-            stopping=self._is_stopping,
+            notify=self.feed.notify,
+            stopping=lambda: self.stopping,
         )
         self._watcher = Watcher(
             store,
@@ -116,14 +118,14 @@ class Engine:
         try:
             await self.store.open()
             await self.store.acquire_lease(self.manager_id, at=now_micros())
-            await rescue(self.store, self.feed.notify)
+            await rescue(self.store, self.feed.notify_all)
         except BaseException:
             self.closed = True
             self.store.abandon_lease(self.manager_id)
             await self.store.aclose()
             raise
         _capture.install()
-        self._rescuer = self._tasks.create(rescue_periodically(self.store, self.feed.notify))
+        self._rescuer = self._tasks.create(rescue_periodically(self.store, self.feed.notify_all))
         self._keeper = self._tasks.create(self._keep())
 
     async def _keep(self) -> None:
@@ -136,7 +138,9 @@ class Engine:
                 warnings.warn("a RunManager was not closed before its event loop", ResourceWarning, stacklevel=2)
             raise
 
-    def _is_stopping(self) -> bool:
+    @property
+    def stopping(self) -> bool:
+        """Whether the manager is past draining, or the event loop is being torn down."""
         # Loop teardown cancels every task before any of them goes on: whoever asks here first gets the right answer.
         return self.closing or (self._keeper is not None and self._keeper.cancelling() > 0)
 
@@ -189,7 +193,9 @@ class Engine:
         await self.feed.aclose()
         await self._end_background()
         self._left_behind = bool(self.registry)
-        if not self._left_behind:
+        if self._left_behind:
+            self._outlast()
+        else:
             await self._release_lease()
         await self.store.aclose()
         _capture.uninstall()
@@ -197,7 +203,11 @@ class Engine:
     def _interrupt_waiting(self, active: ActiveRun) -> None:
         self._capacity.discard(active)
         active.interrupting = True
-        active.error = asyncio.CancelledError()
+        self._end_unspawned(active, asyncio.CancelledError())
+
+    def _end_unspawned(self, active: ActiveRun, error: BaseException) -> None:
+        """End a run whose function will never begin."""
+        active.error = error
         active.end_function()
         self._tasks.create(self._executor.finish(active))
 
@@ -216,6 +226,18 @@ class Engine:
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
                 await asyncio.wait((task,))
+
+    def _outlast(self) -> None:
+        """Keep the lease until the functions that go on have ended: of threads, even after the event loop has."""
+        threads = [active.thread for active in self.registry if active.thread is not None]
+
+        def wait() -> None:
+            for thread in threads:
+                thread.join()
+            self.store.abandon_lease(self.manager_id)
+
+        if len(threads) == len(self.registry):
+            threading.Thread(target=wait, name="aioruns-lease", daemon=True).start()
 
     async def _release_lease(self) -> None:
         try:

@@ -184,8 +184,9 @@ class EventFeed:
 
     async def _read(self, channel: _Channel, run_id: int, cursor: int) -> list[RunEvent]:
         """Read behind a cursor, once for all who stand there; empty if there is nothing yet, or nothing any more."""
-        if channel.recent and cursor + 1 < channel.recent[0].seq:  # catching up, alone: others need not wait for it
-            return await self._store.read_events(run_id, after=cursor, limit=PAGE)
+        alone = channel.recent and cursor + 1 < channel.recent[0].seq  # catching up: others need not wait for it
+        if alone and (events := await self._store.read_events(run_id, after=cursor, limit=PAGE)):
+            return events
         async with channel.reading:
             if events := channel.after(cursor):
                 return events

@@ -12,7 +12,7 @@ from aioruns._active import ActiveRun
 from aioruns._context import enter_context
 from aioruns._lifecycle import RunStatus, ending
 from aioruns._model import Run, now_micros
-from aioruns._owned import OwnedTasks, insist
+from aioruns._owned import OwnedTasks, create_task, insist
 from aioruns._redaction import Redact, describe
 from aioruns._serialization import NotStorable, encode
 from aioruns._threads import start_thread
@@ -67,9 +67,7 @@ class Executor:
         context = contextvars.Context()
         for variable, value in active.values:
             context.run(variable.set, value)
-        active.task = asyncio.get_running_loop().create_task(
-            self._execute(active), name=f"aioruns-run-{active.run.id}", context=context
-        )
+        active.task = create_task(self._execute(active), name=f"aioruns-run-{active.run.id}", context=context)
         active.task.add_done_callback(lambda _: self._check_entered(active))
 
     def _check_entered(self, active: ActiveRun) -> None:
@@ -173,9 +171,8 @@ class Executor:
 
     async def leave(self, active: ActiveRun) -> asyncio.CancelledError | None:
         """Let go of a run that has been ended by somebody else."""
-        active.outbox.take_rest()
+        active.outbox.lose(LeaseLost(active.run.id))
         run, cancellation = await self._persist(active, lambda: self._store.get_run(active.run.id))
-        active.outbox.fail(LeaseLost(active.run.id))
         self.conclude(active, run or active.run)
         return cancellation
 

@@ -49,8 +49,9 @@ class Flusher:
             try:
                 await self._store.append_events(active.run.id, active.fence, outbox.take())
             except LeaseLost as error:
-                outbox.fail(error)
-                active.lose()
+                active.lost = True
+                outbox.lose(error)
+                loop.call_soon(active.lose)  # behind those who learn it from their flush
                 return
             except Exception as error:
                 if not isinstance(error, StoreUnavailable):

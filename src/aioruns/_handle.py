@@ -48,6 +48,8 @@ class RunHandle(Generic[T_co]):
             RunCancelled: The run was cancelled.
             RunInterrupted: Its process died or shut down first.
             StoreUnavailable: Its end could not be stored so far.
+            RunNotFound: There is no such run, or it has been pruned meanwhile.
+            ManagerClosed: The manager was closed before the run ended.
         """
         return self._result().__await__()
 
@@ -76,6 +78,8 @@ class RunHandle(Generic[T_co]):
         Raises:
             TimeoutError: It has not ended in time; it goes on.
             StoreUnavailable: Its end could not be stored so far.
+            RunNotFound: There is no such run, or it has been pruned meanwhile.
+            ManagerClosed: The manager was closed before the run ended.
         """
         return await self._manager._wait(self.id, self._active, timeout)  # pyright: ignore[reportPrivateUsage]
 

@@ -24,7 +24,7 @@ class RunStatus(enum.StrEnum):
     COMPLETED = "completed"
     """Its function returned."""
     FAILED = "failed"
-    """Its function raised or timed out, or could not be spawned."""
+    """Its function raised or timed out, returned what cannot be stored, or could not be spawned."""
     CANCELLED = "cancelled"
     """Ended because cancel was requested; its function is no longer executing."""
     INTERRUPTED = "interrupted"

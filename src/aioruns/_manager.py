@@ -18,6 +18,7 @@ from aioruns._engine import Engine
 from aioruns._handle import RunHandle
 from aioruns._jobs import Job, JobCall, Work, check_seconds, jobs_by_name
 from aioruns._model import Run, RunEvent, RunFilter, check_text, now_micros
+from aioruns._owned import create_task
 from aioruns._redaction import Redact, redact_secrets, safe_text
 from aioruns._serialization import decode
 from aioruns._tickets import check_start
@@ -48,7 +49,7 @@ class RunManager:
         jobs: Jobs that can be looked up by name; two of one name are refused.
         max_running: How many runs may execute here at once; more wait as ``pending``, first in first out.
         shutdown_grace: Seconds for which ``aclose`` lets runs go on.
-        redact: Takes out of stored errors what must not be shown.
+        redact: Takes what must not be shown out of stored errors, reasons and tracebacks.
         context_vars: Context variables that are copied from the starter into its run; no others are.
         store_timeout: Seconds for which the store may be away before those who wait for a run's end are told.
 
@@ -105,7 +106,7 @@ class RunManager:
         engine = self._engine = Engine(
             self._store, max_running=self._max_running, redact=self._redact, patience=self._store_timeout
         )
-        self._opening = asyncio.get_running_loop().create_task(engine.open(), context=contextvars.Context())
+        self._opening = create_task(engine.open())
         try:
             await asyncio.wait((self._opening,))
         except asyncio.CancelledError:
@@ -141,9 +142,7 @@ class RunManager:
         self._accepting = False
         if self._closing is None:
             assert self._engine is not None
-            self._closing = asyncio.get_running_loop().create_task(
-                self._engine.close(grace=self._shutdown_grace), context=contextvars.Context()
-            )
+            self._closing = create_task(self._engine.close(grace=self._shutdown_grace))
         return self._closing
 
     def __del__(self) -> None:
@@ -195,7 +194,7 @@ class RunManager:
         """
         try:
             engine = self._engine_or_raise()
-            if not self._accepting:
+            if not self._accepting or engine.stopping:
                 raise ManagerClosed("the RunManager is closing: it starts no more runs")
             ticket = check_start(
                 call,
@@ -224,10 +223,9 @@ class RunManager:
     async def cancel_run(self, run_id: int, *, reason: str | None = None) -> Run:
         """Request that a run ends, in whichever process it executes.
 
-        A ``pending`` run is ``cancelled`` at once. Of another one, ``cancel_event`` is set and the task cancelled
-        (after the
-        job's ``cancel_grace``); it is ``cancelling`` until its function has ended. Asking again cancels the task again.
-        Cancelling this call does not take the request back.
+        A ``pending`` run is ``cancelled`` at once. Of another, ``cancel_event`` is set and the task cancelled, after
+        the job's ``cancel_grace``; it is ``cancelling`` until its function has ended. Asking again cancels the task
+        again. Cancelling this call does not take the request back.
 
         Args:
             run_id: The run.
@@ -259,11 +257,19 @@ class RunManager:
         return await self._engine_or_raise().reader.get(_check_id(run_id))
 
     async def get_active_run(self, key: str) -> Run | None:
-        """Read the run that holds a key, or None."""
+        """Read the run that holds a key, or None.
+
+        Raises:
+            StoreUnavailable: The store cannot be read.
+        """
         return await self._engine_or_raise().reader.holder(check_text(key, what="key"))
 
     async def get_current_or_latest_run(self, key: str) -> Run | None:
-        """Read the run that holds a key; if none does, the one with that key that was started last; or None."""
+        """Read the run that holds a key; if none does, the one with that key that was started last; or None.
+
+        Raises:
+            StoreUnavailable: The store cannot be read.
+        """
         return await self._engine_or_raise().reader.holder_or_latest(check_text(key, what="key"))
 
     async def list_runs(
@@ -344,6 +350,7 @@ class RunManager:
 
         Raises:
             RunNotFound: There is no such run, or it has been pruned meanwhile.
+            StoreUnavailable: The store cannot be read; go on later with ``after``.
             ManagerClosed: The manager was closed before the run ended.
         """
         return self._engine_or_raise().feed.stream(_check_id(run_id), after=_check_after(after))
@@ -374,6 +381,10 @@ class RunManager:
 
         Returns:
             How many were deleted.
+
+        Raises:
+            ConfigurationError: ``older_than`` is negative.
+            StoreUnavailable: The store cannot be written.
         """
         if older_than < timedelta(0):
             raise ConfigurationError("older_than must not be negative")

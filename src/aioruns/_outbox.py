@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from aioruns._model import now_micros
-from aioruns.errors import StoreUnavailable
+from aioruns.errors import LeaseLost, StoreUnavailable
 
 log = logging.getLogger("aioruns")
 
@@ -46,17 +46,14 @@ class Budget:
 
 
 class _Said:
-    __slots__ = ("at", "data", "droppable", "kind")
+    __slots__ = ("at", "data", "droppable", "kind", "size")
 
     def __init__(self, at: int, kind: str, data: str, *, droppable: bool) -> None:
         self.at = at
         self.kind = kind
         self.data = data
         self.droppable = droppable
-
-    @property
-    def size(self) -> int:
-        return len(self.data) + _OVERHEAD
+        self.size = len(data.encode()) + _OVERHEAD
 
 
 class Outbox:
@@ -80,6 +77,7 @@ class Outbox:
         "_late",
         "_loop",
         "_loop_thread",
+        "_lost",
         "_on_filled",
         "_ordinal",
         "_progress",
@@ -107,6 +105,7 @@ class Outbox:
         self._signalled = False
         self._closed = False
         self._late = False
+        self._lost: LeaseLost | None = None
         # Flushes wait for counts: everything said up to a point is stored, whatever was coalesced or dropped.
         self._said_count = self._taken_count = self._stored_count = 0
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
@@ -120,6 +119,7 @@ class Outbox:
 
         Raises:
             StoreUnavailable: The outbox is full and the event is not droppable.
+            LeaseLost: The run belongs to another manager and the event is not droppable.
         """
         said = _Said(now_micros(), kind, data, droppable=droppable)
         with self._budget.changed:
@@ -148,6 +148,8 @@ class Outbox:
                     " await ctx.flush() now and then"
                 )
         if self._closed:
+            if self._lost is not None and not said.droppable:
+                raise self._lost
             self._note_late(said)
             return False
         self._said.append(said)
@@ -249,6 +251,12 @@ class Outbox:
         self._error = error
         self._resolve_flushes()
 
+    def lose(self, error: LeaseLost) -> None:
+        """Close the outbox of a run that belongs to another manager; who waits for it is told."""
+        self._lost = error
+        self.take_rest()
+        self.fail(error)
+
     def _resolve_flushes(self) -> None:
         waiting: list[tuple[int, asyncio.Future[None]]] = []
         for target, future in self._flushes:
@@ -269,6 +277,8 @@ class Outbox:
             StoreUnavailable: The store has been away for too long; the events are kept.
             LeaseLost: The run belongs to this manager no longer.
         """
+        if self._lost is not None:
+            raise self._lost
         if self._stored_count < self._said_count:
             future: asyncio.Future[None] = self._loop.create_future()
             self._flushes.append((self._said_count, future))

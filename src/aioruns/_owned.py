@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["OwnedTasks", "insist"]
+__all__ = ["OwnedTasks", "create_task", "insist"]
 
 T = TypeVar("T")
 
@@ -21,12 +21,31 @@ async def insist(verb: Callable[[], Awaitable[T]]) -> tuple[T, asyncio.Cancelled
     Returns:
         The answer, and the cancellation that came meanwhile, for the caller to raise when its work is done.
     """
-    cancellation: asyncio.CancelledError | None = None
+    try:
+        return await verb(), None
+    except asyncio.CancelledError as error:
+        cancellation = error
     while True:
-        try:
-            return await verb(), cancellation
-        except asyncio.CancelledError as error:
-            cancellation = error
+        # From here on the call is a task's, so that however often we are cancelled, it goes on.
+        call = asyncio.ensure_future(verb())
+        while not call.done():
+            try:
+                await asyncio.wait((call,))
+            except asyncio.CancelledError as error:
+                cancellation = error
+        if not call.cancelled():
+            return call.result(), cancellation
+
+
+def create_task(
+    coroutine: Coroutine[Any, Any, T], *, context: contextvars.Context | None = None, name: str | None = None
+) -> asyncio.Task[T]:
+    """Create a task in a clean context, or the given one. If that fails, Python need not warn about the coroutine."""
+    try:
+        return asyncio.get_running_loop().create_task(coroutine, name=name, context=context or contextvars.Context())
+    except BaseException:
+        coroutine.close()
+        raise
 
 
 class OwnedTasks:
@@ -40,7 +59,7 @@ class OwnedTasks:
 
     def create(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Create a task. Its exception is whoever's who looks at it; nobody is warned when nobody does."""
-        task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+        task = create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

@@ -20,49 +20,61 @@ MAX_TRACEBACK: Final = 16 * 1024
 """Bytes of UTF-8 that a traceback may have."""
 _MAX_INPUT: Final = 32 * 1024
 """Characters that the patterns below are shown at most, so that their time is bounded."""
+_NOTHING: Final = "<nothing that may be shown>"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_LINE_BREAKS = re.compile(r"\s*[\r\n\u2028\u2029]+\s*")
+_LINE_BREAKS = re.compile(r"(?<!\s)\s*[\r\n\u2028\u2029]+\s*")
 
-# A path's inner folders may hold spaces, its last name may not unless the path is quoted: text after an unquoted path
-# is not part of it. A slash after a letter, a colon or a slash belongs to a URL or a fraction.
-_INNER = r"(?:/[^/\n'\"`:;,|<>()]+(?=/))"
-_LAST = r"[^\s/\\'\"`:,;)]*"
-_LONE = r"(?<![\w.~/:\\…-])"
-_WORD = r"(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|authorization)"
-_ROOT = r"(?:file://)?(?:~[\w.-]*|[A-Za-z]:|\\)?[/\\]"
-_SECRETS: Final = tuple(
+_SECRET = r"(?:password|passwd|pwd|secret|token|(?:access|api|private|secret)[_-]?key|authorization)"
+_CREDENTIALS: Final = tuple(
     (re.compile(pattern), substitute)
     for pattern, substitute in (
-        (r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/@'\"]{1,512}@", r"\1***@"),
+        (r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/'\"]{1,512}@", r"\1***@"),
         (r"(://[^\s/@:'\"]{1,64}:)(?!\d+/)[^\s@'\"]{1,512}@", r"\1***@"),
-        (r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}", r"\1 ***"),
-        (r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?", "***"),
+        (r"(?i)\b(bearer)\s+[\w.~+/=-]{6,}", r"\1 ***"),
+        (r"\b([Bb]asic)\s+(?=\S*(?:[\d=]|[a-z][A-Z]))[\w.~+/=-]{6,}", r"\1 ***"),
+        (r"\beyJ[\w-]{8,1024}\.[\w-]+(?:\.[\w-]*)?", "***"),
         (r"\b(?:sk|pk|rk|ghp|gho|ghs|ghu|glpat|xox[abprs]|github_pat|AKIA)[-_]?[A-Za-z0-9_-]{16,}", "***"),
-        (rf"(?i)({_WORD}[\"']?\s*[:=]\s*)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&'\")}}\]]+)", r"\1***"),
-        (
-            rf"(?P<quote>['\"`]){_ROOT}(?:[^'\"`\n]*[/\\])(?P<name>[^'\"`\n/\\]*)(?P=quote)",
-            r"\g<quote>…/\g<name>\g<quote>",
-        ),
-        (r"(?<![\w.])file://(?:/[^\s/'\"]+(?=/))*/([^\s/'\"]*)", r"file://…/\1"),
-        (r"(?i)(?<![\w./…-])(?:/root|(?:[a-z]:)?[/\\](?:home|users)(?:[/\\][\w.-]+)?)(?![\w./\\-]|\s\S*[/\\])", "~"),
-        (rf"{_LONE}~[\w.-]*{_INNER}*/({_LAST})", r"…/\1"),
-        (rf"{_LONE}{_INNER}+/({_LAST})", r"…/\1"),
-        (rf"(?i)(?<!\w)(?:[a-z]:[/\\]|\\\\)(?:[^/\\\n'\"`:;,|<>()]+[/\\])*({_LAST})", r"…/\1"),
+        (rf"(?i)({_SECRET}[\"']?\s*[:=]\s*)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&'\")}}\]]+)", r"\1***"),
     )
 )
+
+# A path's inner folders may hold spaces, its last name may not unless the path is quoted: text after an unquoted path
+# is not part of it. A slash after a letter belongs to a fraction, one beside another slash to a URL.
+_FOLDER = r"[^/\\\n'\"`:;,|<>()]+(?<!\s)"
+_FOLDERS = rf"(?:/+{_FOLDER}(?=/))"
+_NAME = r"(?P<name>[^\s/\\'\"`:,;)]*)"
+_LONE = r"(?<![\w.~/\\…-])"
+_PATHS: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"(?<=['\"`])(?:file://)?(?:~[\w.-]*|[A-Za-z]:|\\)?[/\\][^'\"`\n]*[/\\](?P<name>[^'\"`\n/\\]*)(?=['\"`])",
+        r"(?<=file://)(?:/[^\s/'\"]+(?=/))*/(?P<name>[^\s/'\"]*)",
+        rf"(?<!\w)(?:(?:\\{{2,4}}[?.]\\+)?[A-Za-z]:[/\\]+|\\{{2,4}}(?=\S)(?={_FOLDER}\\))(?:{_FOLDER}[/\\]+)*{_NAME}",
+        rf"{_LONE}~[\w.-]*{_FOLDERS}*/+{_NAME}",
+        rf"(?:(?<=://)|(?<=:///)|{_LONE}(?!//))(?:{_FOLDERS}+/+{_NAME}|/root(?![\w/\\-]|\.\w))",
+    )
+)
+_HOME = re.compile(r"/root|(?:/home|/Users|(?:\\+[?.]\\+)?[A-Za-z]:[/\\]+[Uu]sers)[/\\]+[^/\\]+")
+
+
+def _shorten_path(path: re.Match[str]) -> str:
+    """Give the last name of a path; of somebody's home, whose last name tells whose it is, not even that."""
+    return "~" if _HOME.fullmatch(path[0]) else f"…/{path['name']}"
 
 
 def redact_secrets(text: str) -> str:
     """Remove what must not be shown: URL credentials, tokens, passwords, and the folders of local paths.
 
-    A path keeps its last name, a URL its scheme, host and path.
+    A path keeps its last name, unless that is the name of a home; a URL keeps its scheme, host and path.
 
     Args:
         text: An error message or a traceback; what is as it is; the time taken grows with its length.
     """
-    for pattern, substitute in _SECRETS:
+    for pattern, substitute in _CREDENTIALS:
         text = pattern.sub(substitute, text)
+    for pattern in _PATHS:
+        text = pattern.sub(_shorten_path, text)
     return text
 
 
@@ -103,11 +115,11 @@ def describe(error: BaseException, redact: Redact) -> tuple[str, str]:
         One line ``Type: message`` of at most 1 KiB, and the traceback of at most 16 KiB, chained causes included.
     """
     name = type(error).__name__
-    message = _attempt(lambda: str(error), "<its message cannot be shown: str() raised>")
+    message = _attempt(lambda: _headline(error), f"{name}: <its message cannot be shown: str() raised>")
     stack = _attempt(lambda: _format(error), f"{name}: <its traceback cannot be formatted>")
     return (
-        safe_text(f"{name}: {message}" if message.strip() else name, MAX_ERROR, redact, one_line=True),
-        safe_text(stack, MAX_TRACEBACK, redact, one_line=False),
+        safe_text(message, MAX_ERROR, redact, one_line=True) or _NOTHING,
+        safe_text(stack, MAX_TRACEBACK, redact, one_line=False) or _NOTHING,
     )
 
 
@@ -116,6 +128,11 @@ def _attempt(make: Callable[[], str], otherwise: str) -> str:
         return make()
     except BaseException:  # noqa: BLE001 - the exception's own code ran: SystemExit from a __str__ must not decide a run's outcome
         return otherwise
+
+
+def _headline(error: BaseException) -> str:
+    name, message = type(error).__name__, str(error)
+    return f"{name}: {message}" if message.strip() else name
 
 
 def _format(error: BaseException) -> str:

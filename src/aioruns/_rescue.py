@@ -19,21 +19,23 @@ INTERVAL: Final = 2.0
 """Seconds between two looks for managers that have died."""
 
 
-async def rescue(store: Store, notify: Callable[[int], None]) -> None:
+async def rescue(store: Store, notify_all: Callable[[], None]) -> None:
     """End the runs of managers that have died, and wake who watches them.
 
     Cancelled, it may have rescued some; the rest is for the next look.
     """
-    for run_id in await store.rescue_orphans(at=now_micros()):
-        log.warning("run %s was interrupted: its process ended without finishing it", run_id)
-        notify(run_id)
+    try:
+        for run_id in await store.rescue_orphans(at=now_micros()):
+            log.warning("run %s was interrupted: its process ended without finishing it", run_id)
+    finally:
+        notify_all()
 
 
-async def rescue_periodically(store: Store, notify: Callable[[int], None]) -> None:
+async def rescue_periodically(store: Store, notify_all: Callable[[], None]) -> None:
     """Rescue until cancelled."""
     while True:
         await asyncio.sleep(INTERVAL)
         try:
-            await rescue(store, notify)
+            await rescue(store, notify_all)
         except StoreUnavailable as error:
             log.warning("orphaned runs are not looked for at present: %s", error)

@@ -16,11 +16,19 @@ class Capacity:
     Args:
         max_running: How many runs may execute at once; None for no limit.
         launch: Begins the execution of a run that has been given a slot.
+        fail: Ends a run that could not be launched after it had waited.
     """
 
-    def __init__(self, max_running: int | None, launch: Callable[[ActiveRun], None]) -> None:
+    def __init__(
+        self,
+        max_running: int | None,
+        *,
+        launch: Callable[[ActiveRun], None],
+        fail: Callable[[ActiveRun, BaseException], None],
+    ) -> None:
         self._free: float = math.inf if max_running is None else max_running
         self._launch = launch
+        self._fail = fail
         self._waiting: dict[int, ActiveRun] = {}  # in order of insertion
         self._announced = 0  # refused a slot, and not yet in line: nobody may overtake them
 
@@ -59,4 +67,7 @@ class Capacity:
             active = self._waiting.pop(next(iter(self._waiting)))
             self._free -= 1
             active.has_slot = True
-            self._launch(active)
+            try:
+                self._launch(active)
+            except Exception as error:  # noqa: BLE001 - the fault of this run alone, not of the one that made room for it
+                self._fail(active, error)

@@ -55,11 +55,18 @@ def encode(value: Any, *, what: str, limit: int = MAX_VALUE) -> str:
     """
     try:
         raw = _encoder.encode(value)
-    except Exception as error:  # the value's own code may run and raise anything
-        raise NotStorable(f"{what} cannot be stored as JSON: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # the value's own code runs, and may raise anything
+        raise NotStorable(f"{what} cannot be stored as JSON: {_shown(error)}") from error
     if len(raw) > limit:
         raise NotStorable(f"{what} takes {len(raw):,} bytes as JSON; at most {limit:,} are stored: store a reference")
     return raw.decode()
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - the error's own code, too
+        return type(error).__name__
 
 
 def decode(text: str) -> Any:

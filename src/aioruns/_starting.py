@@ -100,7 +100,7 @@ class Starter:
             # does.
             await asyncio.wait((section,))
         except asyncio.CancelledError:
-            section.add_done_callback(self._abandon)
+            section.add_done_callback(lambda _: self._abandon(ticket, section))
             raise
         run, inserted = section.result()
         if not inserted:
@@ -181,9 +181,10 @@ class Starter:
             arguments_json=ticket.active.work.arguments_json,
         )
 
-    def _abandon(self, section: asyncio.Task[tuple[Run, bool]]) -> None:
+    def _abandon(self, ticket: Ticket, section: asyncio.Task[tuple[Run, bool]]) -> None:
         """Cancel what a section has inserted whose caller went away."""
         if section.cancelled() or section.exception() is not None:
+            ticket.active.work.discard()  # the section may have been cancelled before its first step
             return
         run, inserted = section.result()
         if inserted:

@@ -75,6 +75,7 @@ class Watcher:
 
     async def watch(self) -> None:
         """Watch until cancelled."""
+        behind = False
         while True:
             if not (self._registry or self._watched() or self._doubts):
                 self._interest.clear()
@@ -83,9 +84,12 @@ class Watcher:
             try:
                 if self._doubts:
                     await self._end_strays()
-                if await self._store.wait_changed():
+                # What has changed is looked at again until that has succeeded once.
+                behind = behind or await self._store.wait_changed()
+                if behind:
                     self._notify_all()
                     await self.look()
+                    behind = False
             except StoreUnavailable:
                 await asyncio.sleep(PAUSE)
 
@@ -120,6 +124,7 @@ class Watcher:
         for run in rows:
             if run.id not in self._registry:
                 await self._end_stray(run)
+        self._notify_all()
         if self._doubts == doubts:
             self._doubts = 0
 

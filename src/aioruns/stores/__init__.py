@@ -32,13 +32,18 @@ def open_store(where: str | os.PathLike[str] | Store) -> Store:
 
 
 def _from_url(url: str) -> Store:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"the URL of the store cannot be read: {error}") from None
     if parts.scheme != "sqlite":
         raise ConfigurationError(f"no store speaks {parts.scheme}://; use a path, or sqlite:///path/to/runs.db")
     if parts.netloc:
         raise ConfigurationError(
             f"write sqlite:///{parts.netloc}{parts.path} with three slashes: an SQLite file has no host"
         )
+    if parts.fragment:
+        raise ConfigurationError(f"write %23 for the # before {parts.fragment!r} in the URL of the store")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = options.pop("synchronous", "full")
     busy_timeout = options.pop("busy_timeout", "5")

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import aiosqlite
 
 from aioruns._lifecycle import RunStatus
-from aioruns._model import to_micros
+from aioruns._model import Run, to_micros
 from aioruns._outbox import NewEvent
 from aioruns.abc import Ending, Fence, NewRun
 from aioruns.errors import LeaseLost
@@ -65,7 +65,7 @@ class Finish:
 
 @dataclass(slots=True)
 class Script:
-    """Rare statements, in order; answers with the rows of the first."""
+    """Rare statements, in order; answers with the rows of each."""
 
     statements: Sequence[tuple[str, Sequence[Any] | Mapping[str, Any]]]
 
@@ -172,49 +172,37 @@ async def _claim(connection: aiosqlite.Connection, group: _Group, answers: _Answ
         rows = await _fetch(connection, many("claim_run", len(chunk), 4), values)
         claimed.update((row[0], run_of(row)) for row in rows)
     for index, op in group:
-        answers[index] = claimed.get(op.run_id) or await _claimed_before(connection, op)
+        run = claimed.get(op.run_id) or await _get_run(connection, op.run_id)
+        answers[index] = run if run is not None and _is_claimed(run, op) else None
 
 
-async def _claimed_before(connection: aiosqlite.Connection, op: Claim) -> Any:
-    for row in await _fetch(connection, query("get_run"), (op.run_id,)):
-        run = run_of(row)
-        if run.active and (run.manager_id, run.attempt) == op.fence and run.started_at is not None:
-            return run
-    return None
+def _is_claimed(run: Run, op: Claim) -> bool:
+    """Tell whether this claim took the run, now or when it was made before."""
+    return run.active and (run.manager_id, run.attempt) == op.fence and run.started_at is not None
 
 
 async def _append_all(connection: aiosqlite.Connection, groups: dict[type[Op], _Group], answers: _Answers) -> None:
     """Append the events of appends and finishes together, in the order of the operations."""
     appends = [(index, op, op.events) for index, op in groups.get(Append, ())]
     finishes = [(index, op, op.ending.events) for index, op in groups.get(Finish, ())]
-    rows = [
-        {
-            "run_id": op.run_id,
-            "manager_id": op.fence.manager_id,
-            "attempt": op.fence.attempt,
-            "ordinal": event.ordinal,
-            "at": event.at,
-            "kind": event.kind,
-            "data": event.data,
-        }
-        for _, op, events in appends + finishes
-        for event in events
-    ]
+    rows = [_event_values(op, event) for _, op, events in appends + finishes for event in events]
     if not rows:
         return
     cursor = await connection.executemany(query("append_event"), rows)
-    if cursor.rowcount != len(rows):
-        # Some were there already, or a fence has fallen: an owner that still owns its run has lost nothing.
-        for index, op, _ in appends:
-            if not await _owns(connection, op):
+    if cursor.rowcount != len(rows):  # some were there already, or a fence has fallen
+        for index, op, events in appends:
+            if events and not await _fetch(connection, query("is_appended"), _event_values(op, events[-1])):
                 answers[index] = LeaseLost(op.run_id)
 
 
-async def _owns(connection: aiosqlite.Connection, op: Append) -> bool:
-    for row in await _fetch(connection, query("get_run"), (op.run_id,)):
-        run = run_of(row)
-        return run.active and (run.manager_id, run.attempt) == op.fence
-    return False
+def _event_values(op: Append | Finish, event: NewEvent) -> dict[str, Any]:
+    return {"run_id": op.run_id, **op.fence._asdict(), **event._asdict()}
+
+
+async def _get_run(connection: aiosqlite.Connection, run_id: int) -> Run | None:
+    for row in await _fetch(connection, query("get_run"), (run_id,)):
+        return run_of(row)
+    return None
 
 
 async def _cancel(connection: aiosqlite.Connection, group: _Group, answers: _Answers) -> None:
@@ -237,7 +225,8 @@ async def _finish(connection: aiosqlite.Connection, group: _Group, answers: _Ans
         rows = await _fetch(connection, many("finish_run", len(chunk), 8), values)
         finished.update((row[0], run_of(row)) for row in rows)
     for index, op in group:
-        answers[index] = finished.get(op.run_id) or await _finished_before(connection, op)
+        run = finished.get(op.run_id) or await _get_run(connection, op.run_id)
+        answers[index] = run if run is not None and _is_ended(run, op) else LeaseLost(op.run_id)
 
 
 async def _begin_cancelling(connection: aiosqlite.Connection, op: Finish) -> None:
@@ -258,19 +247,15 @@ def _ending_columns(ending: Ending) -> tuple[Any, ...]:
     return (ending.status, ending.at, ending.result_json, ending.error, ending.traceback)
 
 
-async def _finished_before(connection: aiosqlite.Connection, op: Finish) -> Any:
-    for row in await _fetch(connection, query("get_run"), (op.run_id,)):
-        run = run_of(row)
-        same = (run.manager_id, run.attempt) == op.fence and run.status is op.ending.status
-        if same and run.finished_at is not None and to_micros(run.finished_at, what="finished_at") == op.ending.at:
-            return run
-    return LeaseLost(op.run_id)
+def _is_ended(run: Run, op: Finish) -> bool:
+    """Tell whether this is the end that the run came to, now or when it was stored before."""
+    at = None if run.finished_at is None else to_micros(run.finished_at, what="finished_at")
+    return (run.manager_id, run.attempt) == op.fence and (run.status, at) == (op.ending.status, op.ending.at)
 
 
 async def _script(connection: aiosqlite.Connection, group: _Group, answers: _Answers) -> None:
     for index, op in group:
-        results = [await _fetch(connection, sql, values) for sql, values in op.statements]
-        answers[index] = results[0]
+        answers[index] = [await _fetch(connection, sql, values) for sql, values in op.statements]
 
 
 async def _fetch(connection: aiosqlite.Connection, sql: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Row]:

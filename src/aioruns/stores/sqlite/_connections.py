@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 import weakref
 from pathlib import Path
+from typing import cast
 
 import aiosqlite
+import anyio.to_thread
 
 from aioruns.errors import ConfigurationError
 
-__all__ = ["OLDEST_SQLITE", "check_path", "connect", "disconnect"]
+__all__ = ["OLDEST_SQLITE", "check_path", "connect", "disconnect", "set_pragma"]
 
 OLDEST_SQLITE = (3, 37)
 """STRICT tables came with it: https://sqlite.org/stricttables.html"""
 
 
-def check_path(path: Path) -> None:
+def check_path(name: str) -> str:
     """Look at what a path names before anything is created; blocking file operations.
+
+    Returns:
+        Its one absolute name, whichever link led here.
 
     Raises:
         ConfigurationError: It is a directory, in no directory, or a file that is no SQLite database.
     """
+    try:
+        _check_path(Path(name))
+        return os.path.realpath(name)
+    except (OSError, ValueError) as error:  # no permission, a name that is too long, a NUL in it
+        raise ConfigurationError(f"the store {name!r} cannot be used: {error}") from error
+
+
+def _check_path(path: Path) -> None:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise ConfigurationError(f"SQLite 3.37 or newer is needed; Python was built with {sqlite3.sqlite_version}")
     if path.is_dir():
@@ -48,18 +62,40 @@ async def connect(database: str, *, busy_timeout: float, pragmas: dict[str, str]
         pragmas: Set in order.
     """
     connection = aiosqlite.connect(database, isolation_level=None, timeout=busy_timeout, cached_statements=256)
+    await _begin(connection)
     try:
-        await connection
         for name, value in pragmas.items():
-            await _set(connection, name, value, patience=busy_timeout)
+            await set_pragma(connection, name, value, patience=busy_timeout)
         _stop_at_exit(connection)
     except BaseException:
-        connection.stop()  # pyright: ignore[reportUnknownMemberType]
+        await asyncio.wait((disconnect(connection),))
         raise
     return connection
 
 
-async def _set(connection: aiosqlite.Connection, name: str, value: str, *, patience: float) -> None:
+async def _begin(connection: aiosqlite.Connection) -> None:
+    """Connect. Cancelling the wait does not tear that; the connection is closed as soon as there is one.
+
+    Torn, aiosqlite would forget a connection that is open already: https://github.com/omnilib/aiosqlite/issues/259
+    """
+    connecting = asyncio.ensure_future(connection)
+
+    def close_unwanted(_: object) -> None:
+        if not connecting.cancelled() and connecting.exception() is None:
+            disconnect(connection)
+
+    try:
+        await asyncio.wait((connecting,))
+    except asyncio.CancelledError:
+        connecting.add_done_callback(close_unwanted)
+        raise
+    if connecting.exception() is not None:  # its thread is about to end, and would stumble over a loop that is closed
+        await anyio.to_thread.run_sync(connection._thread.join)  # pyright: ignore[reportPrivateUsage]
+    connecting.result()
+
+
+async def set_pragma(connection: aiosqlite.Connection, name: str, value: str, *, patience: float) -> None:
+    """Set what SQLite calls a pragma, and wait for other processes as long as ``patience`` seconds."""
     # Changing to WAL does not wait for the lock like other statements: https://sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
@@ -68,7 +104,7 @@ async def _set(connection: aiosqlite.Connection, name: str, value: str, *, patie
             await connection.execute_fetchall(f"PRAGMA {name} = {value}")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or loop.time() > deadline:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or loop.time() > deadline:
                 raise
             await asyncio.sleep(0.01)
 
@@ -93,7 +129,11 @@ def _stop_all_at_exit() -> None:
         connection.stop()  # pyright: ignore[reportUnknownMemberType]
 
 
-async def disconnect(connection: aiosqlite.Connection) -> None:
-    """Close a connection and end its thread."""
+def disconnect(connection: aiosqlite.Connection) -> asyncio.Future[None]:
+    """Close a connection and end its thread, when it has done what it was asked before; the future tells when.
+
+    Nothing needs to be awaited for that, so that no cancellation can leave a thread behind.
+    """
     _open.discard(connection)
-    await connection.close()
+    stopped = connection.stop()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return cast("asyncio.Future[None]", stopped)

@@ -30,10 +30,12 @@ def unavailable(error: Exception, name: str) -> StoreUnavailable | None:
         error: What ``sqlite3`` or aiosqlite raised.
         name: The database, as messages name it.
     """
-    if isinstance(error, ValueError):  # aiosqlite's way of saying that the connection is closed
+    if type(error) is ValueError:  # aiosqlite's way of saying that the connection is closed
         return StoreUnavailable(f"the database {name} is closed")
     # The primary result code is the low byte of the extended one: https://sqlite.org/rescode.html
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_ERROR and str(error).startswith("no such table"):  # somebody has emptied the file
+        code = sqlite3.SQLITE_CORRUPT
     if code not in _ADVICE:
         return None
     ours = StoreUnavailable(f"the database {name} is unavailable: {_ADVICE[code]} ({error})")

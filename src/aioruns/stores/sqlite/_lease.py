@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 
 from filelock import FileLock, Timeout
 
 from aioruns.errors import ConfigurationError
 
-__all__ = ["Lease"]
+__all__ = ["Lease", "remove_strays"]
 
 
 class Lease:
@@ -30,7 +31,13 @@ class Lease:
         Raises:
             ConfigurationError: A second descriptor got the lock too: this file system's locks do not work.
         """
-        self._lock.acquire()
+        try:
+            self._lock.acquire()
+        except OSError as error:
+            raise ConfigurationError(
+                f"the file {self.path!r} cannot be locked: {error};"
+                " put the database into a folder on a local disk that may be written to"
+            ) from error
         probe = _new_lock(self.path)
         try:
             probe.acquire()
@@ -60,6 +67,18 @@ class Lease:
     def abandon(self) -> None:
         """Let go and leave the file: the manager's row stays, for a rescuer to find."""
         self._lock.release()
+
+
+def remove_strays(database: str) -> None:
+    """Remove the locks that nobody holds: of processes that died while they opened or closed; blocking file operations.
+
+    A manager whose row is still there loses nothing by it: whoever rescues it makes the file anew.
+    """
+    start, end = f"{database}.", ".lock"
+    for path in glob.glob(f"{glob.escape(start)}*{end}"):
+        lease = Lease(database, path[len(start) : -len(end)])
+        if lease.try_acquire():
+            lease.release()
 
 
 def _new_lock(path: str) -> FileLock:

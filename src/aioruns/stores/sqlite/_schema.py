@@ -11,7 +11,7 @@ import aiosqlite
 
 from aioruns.errors import ConfigurationError
 
-__all__ = ["NEWEST", "migrate"]
+__all__ = ["NEWEST", "check_schema", "migrate"]
 
 
 def _migrations() -> list[tuple[int, str]]:
@@ -29,18 +29,14 @@ async def migrate(connection: aiosqlite.Connection, name: str) -> None:
     """Bring the schema up to date.
 
     Raises:
-        ConfigurationError: The database is of a newer version, or its tables are somebody else's.
+        ConfigurationError: The database is not ours to write; see ``check_schema``.
         sqlite3.Error: The database cannot be written.
     """
-    if await _version(connection) == NEWEST:
+    if await check_schema(connection, name) == NEWEST:
         return
     await connection.execute_fetchall("BEGIN IMMEDIATE")
     try:
-        version = await _version(connection)  # another process may have been faster
-        if version > NEWEST:
-            raise ConfigurationError(
-                f"the database {name} has schema version {version}, this aioruns knows up to {NEWEST}: upgrade aioruns"
-            )
+        version = await check_schema(connection, name)  # another process may have been faster
         for number, script in _migrations():
             if number > version:
                 for statement in _statements(script):
@@ -52,18 +48,32 @@ async def migrate(connection: aiosqlite.Connection, name: str) -> None:
         raise
 
 
-async def _version(connection: aiosqlite.Connection) -> int:
+async def check_schema(connection: aiosqlite.Connection, name: str) -> int:
+    """Look at a database before anything in it is changed.
+
+    Returns:
+        The version of its schema; 0 if it has none yet.
+
+    Raises:
+        ConfigurationError: The database is of a newer version, or its tables are somebody else's.
+        sqlite3.Error: The database cannot be read.
+    """
     tables = {
         row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_schema WHERE type = 'table'")
     }
+    version = 0
     if "aioruns_schema" in tables:
-        rows = list(await connection.execute_fetchall("SELECT version FROM aioruns_schema"))
-        return int(rows[0][0])
-    if foreign := tables & {"runs", "events", "managers"}:
+        ((version,),) = await connection.execute_fetchall("SELECT version FROM aioruns_schema")
+    elif foreign := tables & {"runs", "events", "managers"}:
         raise ConfigurationError(
-            f"the database has tables of another program ({', '.join(sorted(foreign))}): give runs a file of their own"
+            f"the database {name} has tables of another program ({', '.join(sorted(foreign))}):"
+            " give runs a file of their own"
         )
-    return 0
+    if version > NEWEST:
+        raise ConfigurationError(
+            f"the database {name} has schema version {version}, this aioruns knows up to {NEWEST}: upgrade aioruns"
+        )
+    return version
 
 
 def _statements(script: str) -> Iterator[str]:

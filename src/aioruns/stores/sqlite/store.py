@@ -9,7 +9,6 @@ import os
 import socket
 import sqlite3
 from collections.abc import Awaitable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, cast
 
 import aiosqlite
@@ -21,14 +20,16 @@ from aioruns.abc import Ending, Fence, NewEvent, NewRun
 from aioruns.errors import ConfigurationError, StoreUnavailable
 from aioruns.stores._writer import GroupCommit
 from aioruns.stores.sqlite._batch import Append, Cancel, Claim, Finish, Insert, Op, Script, commit
-from aioruns.stores.sqlite._connections import check_path, connect, disconnect
+from aioruns.stores.sqlite._connections import check_path, connect, disconnect, set_pragma
 from aioruns.stores.sqlite._errors import unavailable
-from aioruns.stores.sqlite._lease import Lease
+from aioruns.stores.sqlite._lease import Lease, remove_strays
 from aioruns.stores.sqlite._queries import Row, event_of, query, run_of
-from aioruns.stores.sqlite._schema import migrate
+from aioruns.stores.sqlite._schema import check_schema, migrate
 
 __all__ = ["SQLiteStore"]
 
+LONGEST_TIMEOUT: Final = 2_000_000.0
+"""Seconds that SQLite can wait: it counts milliseconds in 32 bits, and takes more for none at all."""
 POLL: Final = 0.05
 """Seconds between two looks for commits of other processes, while somebody waits for them."""
 
@@ -61,13 +62,16 @@ class SQLiteStore:
         self.path: Final = os.fspath(path)
         self._memory = self.path == ":memory:"
         self._synchronous = synchronous
-        self._busy_timeout = check_seconds(busy_timeout, what="busy_timeout", zero=True) or 0.0
+        seconds = check_seconds(busy_timeout, what="busy_timeout", zero=True) or 0.0
+        self._busy_timeout = min(seconds, LONGEST_TIMEOUT)
         self._database = self.path
         self._write: aiosqlite.Connection | None = None
         self._read: aiosqlite.Connection | None = None
+        self._closing: list[asyncio.Future[None]] = []
         self._writer: GroupCommit[Op] | None = None
         self._lease: Lease | None = None
         self._manager_id = ""
+        self._swept = False
         self._seen_version = 0
 
     def __repr__(self) -> str:
@@ -79,10 +83,11 @@ class SQLiteStore:
             raise ConfigurationError(f"{self!r} has been opened before: make a new store for a new manager")
         if not self._memory:
             # One name for one file: the locks lie beside it, whichever link led here.
-            self._database = await anyio.to_thread.run_sync(os.path.realpath, self.path)
-            await anyio.to_thread.run_sync(check_path, Path(self.path))
+            self._database = await anyio.to_thread.run_sync(check_path, self.path)
         try:
             self._write = await connect(self._database, busy_timeout=self._busy_timeout, pragmas=self._pragmas())
+            await check_schema(self._write, self.path)  # before the file is changed, be it only its journal's mode
+            await set_pragma(self._write, "journal_mode", "WAL", patience=self._busy_timeout)
             await migrate(self._write, self.path)
             if not self._memory:
                 self._read = await connect(
@@ -98,7 +103,6 @@ class SQLiteStore:
     def _pragmas(self) -> dict[str, str]:
         return {
             "foreign_keys": "ON",
-            "journal_mode": "WAL",
             "synchronous": self._synchronous,
             "journal_size_limit": "67108864",
         }
@@ -110,10 +114,10 @@ class SQLiteStore:
         await self._disconnect()
 
     async def _disconnect(self) -> None:
-        for connection in (self._read, self._write):
-            if connection is not None:
-                await disconnect(connection)
+        self._closing += [disconnect(connection) for connection in (self._read, self._write) if connection is not None]
         self._read = self._write = None
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     async def _commit(self, ops: Sequence[Op], again: bool) -> list[Any]:
         """Commit a batch; what fails in it fails alone."""
@@ -148,7 +152,8 @@ class SQLiteStore:
 
     async def _fetch(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         if self._memory:  # one connection: reads pass between batches, and never see half of one
-            return await self._submit(Script([(sql, values)]))
+            (rows,) = await self._submit(Script([(sql, values)]))
+            return rows
         connection = self._connected(self._read)
         try:
             rows = await connection.execute_fetchall(sql, values)  # pyright: ignore[reportArgumentType]
@@ -166,19 +171,30 @@ class SQLiteStore:
 
     async def acquire_lease(self, manager_id: str, *, at: int) -> None:
         """See ``Store``."""
-        if not self._memory:
+        self._connected(self._write)
+        if not self._memory and self._lease is None:
             lease = Lease(self._database, manager_id)
             await anyio.to_thread.run_sync(lease.acquire)
             self._lease = lease
         self._manager_id = manager_id
-        await self._submit(Script([(query("insert_manager"), (manager_id, os.getpid(), socket.gethostname(), at))]))
+        values = (manager_id, os.getpid(), socket.gethostname(), at)
+        try:
+            await self._submit(Script([(query("insert_manager"), values)]))
+        except StoreUnavailable:
+            await self._drop_lease()
+            raise
 
     async def release_lease(self, manager_id: str) -> None:
         """See ``Store``."""
-        gone = await self._submit(Script([(query("delete_manager"), {"manager_id": manager_id})]))
-        if not gone:
+        delete = (query("delete_manager"), {"manager_id": manager_id})
+        _, left_behind = await self._submit(Script([delete, (query("find_manager"), (manager_id,))]))
+        if left_behind:
             self.abandon_lease(manager_id)
-        elif self._lease is not None:
+        else:
+            await self._drop_lease()
+
+    async def _drop_lease(self) -> None:
+        if self._lease is not None:
             await anyio.to_thread.run_sync(self._lease.release)
             self._lease = None
 
@@ -202,11 +218,14 @@ class SQLiteStore:
                     lease.abandon()
                     raise
                 await anyio.to_thread.run_sync(lease.release)
+        if not self._swept:
+            self._swept = True
+            await anyio.to_thread.run_sync(remove_strays, self._database)
         return rescued
 
     async def _interrupt_runs(self, manager_id: str, at: int) -> list[int]:
         error = "the process that executed the run ended without finishing it"
-        rows = await self._submit(
+        rows, _ = await self._submit(
             Script(
                 [
                     (query("interrupt_runs"), {"at": at, "error": error, "manager_id": manager_id}),
@@ -276,12 +295,13 @@ class SQLiteStore:
         if not found:
             return 0
         ids = [run_id for (run_id,) in found]
-        deleted = await self._submit(Script([(query("delete_runs", ids=", ".join("?" * len(ids))), ids)]))
+        (deleted,) = await self._submit(Script([(query("delete_runs", ids=", ".join("?" * len(ids))), ids)]))
         return len(deleted)
 
     async def wait_changed(self, *, timeout: float = 1.0) -> bool:
         """See ``Store``."""
         if self._memory:  # there are no other processes
+            self._connected(self._write)
             await asyncio.sleep(timeout)
             return False
         loop = asyncio.get_running_loop()

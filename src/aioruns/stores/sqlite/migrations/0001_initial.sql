@@ -41,7 +41,7 @@ CREATE TABLE runs (
     progress             TEXT,
 
     CHECK ((finished_at IS NULL) = (status IN ('pending', 'running', 'cancelling'))),
-    CHECK (held_key IS NULL OR held_key = key),
+    CHECK (held_key IS NULL OR held_key IS key),
     CHECK (held_key IS NULL OR finished_at IS NULL),
     CHECK (held_key IS key OR status NOT IN ('running', 'cancelling')),
     CHECK (error IS NULL OR finished_at IS NOT NULL),

@@ -2,4 +2,3 @@
 DELETE FROM managers
 WHERE id = :manager_id
     AND NOT EXISTS (SELECT 1 FROM runs WHERE manager_id = :manager_id AND finished_at IS NULL)
-RETURNING id

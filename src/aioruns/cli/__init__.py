@@ -1,0 +1,76 @@
+"""The command ``aioruns``: what all commands share. Each command has a file of its own.
+
+A command's module has ``add_parser(commands)``, which sets the default ``command`` to a function that takes the parsed
+arguments and returns an exit code. What it raises is turned into a message and an exit code here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from aioruns import ConfigurationError, RunConflict, RunError, RunNotFound, StoreUnavailable
+from aioruns.cli import _demo
+from aioruns.cli._exit import ExitCode, UsageError
+from aioruns.cli._terminal import safe
+
+__all__ = ["main"]
+
+_COMMANDS = (_demo,)
+_EXIT_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
+    (ConfigurationError, ExitCode.USAGE),
+    (RunNotFound, ExitCode.NOT_FOUND),
+    (RunConflict, ExitCode.CONFLICT),
+    (StoreUnavailable, ExitCode.STORE_UNAVAILABLE),
+    (RunError, ExitCode.FAILED),
+    (UsageError, ExitCode.USAGE),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The words after ``aioruns``; those of this process by default.
+
+    Returns:
+        The exit code: 0 done, 1 the run failed or was cancelled, 2 usage, 3 not found, 4 conflict, 5 store unavailable.
+    """
+    options = _parser().parse_args(arguments)
+    # The commands say themselves what the library would log.
+    logging.getLogger("aioruns").addHandler(logging.NullHandler())
+    # Documents that are Python source may be written carelessly: not the reader's business.
+    warnings.simplefilter("ignore", SyntaxWarning)
+    try:
+        return options.command(options)
+    except tuple(kind for kind, _ in _EXIT_CODES) as error:
+        print(f"aioruns: {safe(str(error))}", file=sys.stderr)
+        return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+    except KeyboardInterrupt:
+        print("aioruns: interrupted", file=sys.stderr)
+        return ExitCode.FAILED
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="aioruns", description="Start runs, watch them, and see how they ended.")
+    parser.add_argument("--version", action="version", version=f"aioruns {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("aioruns")
+    except importlib.metadata.PackageNotFoundError:
+        return "(run from its sources)"

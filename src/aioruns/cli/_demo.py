@@ -1,0 +1,216 @@
+"""``aioruns demo``: a real job on real documents, as a run that is watched and can be cancelled."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import shlex
+import shutil
+import signal
+import sys
+import sysconfig
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aioruns import (
+    Run,
+    RunAlreadyFinished,
+    RunConflict,
+    RunError,
+    RunFilter,
+    RunHandle,
+    RunManager,
+    RunStatus,
+)
+from aioruns.cli._exit import ExitCode, UsageError
+from aioruns.cli._terminal import Display, library_warnings, make_display, safe, seconds, show
+from aioruns.glossary import GlossaryError, Summary, build_glossary, check_folder, check_output
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
+
+SAMPLES = 5
+"""How many entries of the glossary are shown at the end."""
+REPORTED = 3
+"""How many runs of killed demos are reported at the start."""
+LONGEST_KEY = 400
+"""Characters of the folder's path up to which it is the key as it stands."""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "demo",
+        help="build a glossary from real documents, as a run that you can watch, cancel and kill",
+        description="Build a glossary from the documents below a folder. Press Ctrl-C to cancel; kill the process and "
+        "start it again to see what becomes of the run.",
+    )
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        default=sysconfig.get_path("stdlib"),
+        metavar="FOLDER",
+        help="where the documents are: .md, .rst, .txt and .py files (default: Python's standard library)",
+    )
+    parser.add_argument(
+        "--store", default="runs.db", metavar="PATH", help="file or URL that keeps the runs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output", default=".", metavar="DIR", help="folder for glossary.md and glossary.json (default: this one)"
+    )
+    parser.set_defaults(command=run_demo)
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """Carry the command out.
+
+    Raises:
+        UsageError: There is nothing to read or nowhere to write, or rich is missing; no run was started.
+        RunError: The run could not be started or watched.
+    """
+    store: str = options.store
+    try:
+        folder, output = check_folder(options.folder), check_output(options.output)
+    except GlossaryError as error:
+        raise UsageError(str(error)) from None
+    display = make_display()
+    try:
+        run, summary = asyncio.run(_watch(store, folder, output, display))
+    except RunConflict as conflict:
+        where = f"run {conflict.active_run_id}, kept in {store}"
+        print(safe(f"aioruns: {where}, is building the glossary of {folder}; wait until it has ended"), file=sys.stderr)
+        return ExitCode.CONFLICT
+    _report(run, summary, display)
+    display.line(_where_to_look(store, run))
+    return ExitCode.DONE if run.status is RunStatus.COMPLETED else ExitCode.FAILED
+
+
+async def _watch(store: str, folder: Path, output: Path, display: Display) -> tuple[Run, Summary | None]:
+    """Start the run and show it until it has ended. Cancelled, it leaves the run to the closing of the manager."""
+    async with RunManager(store, jobs=[build_glossary]) as manager:
+        await _report_interrupted(manager, display)
+        call = build_glossary(str(folder), str(output))
+        handle = await manager.start_run(call, key=_key_of(folder), triggered_by="cli")
+        try:
+            display.line(f"run {handle.id} builds the glossary of {folder}; Ctrl-C cancels it")
+            with display, library_warnings(display), _cancelled_by_interrupt(handle, display):
+                async for event in handle.events():
+                    show(display, event)
+                run = await handle.wait()
+        except BrokenPipeError:
+            with suppress(RunError):
+                await handle.cancel(reason="nobody reads the output any more")
+            raise
+        return run, await handle if run.status is RunStatus.COMPLETED else None
+
+
+def _key_of(folder: Path) -> str:
+    """Return what a run is exclusive over. Keys are short and printable, which a path need not be."""
+    path = str(folder)
+    if len(path) > LONGEST_KEY or not path.isprintable():
+        path = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"glossary:{path}"
+
+
+async def _report_interrupted(manager: RunManager, display: Display) -> None:
+    """Say which runs killed demos left behind, unless their folder has been read again since."""
+    interrupted = await manager.list_runs(RunFilter(status="interrupted", job=build_glossary.name))
+    left: list[Run] = []
+    for run in interrupted:
+        latest = await manager.get_current_or_latest_run(run.key) if run.key else run
+        if latest is None or latest.id == run.id:
+            left.append(run)
+    for run in left[:REPORTED]:
+        noticed = f", noticed at {run.finished_at.astimezone():%Y-%m-%d %H:%M:%S}" if run.finished_at else ""
+        display.line(f"run {run.id} was interrupted: {run.error}{noticed}", style="yellow")
+    if len(left) > REPORTED:
+        display.line(f"and {len(left) - REPORTED} more runs were interrupted", style="yellow")
+
+
+@contextmanager
+def _cancelled_by_interrupt(handle: RunHandle[Any], display: Display) -> Generator[None]:
+    """Let Ctrl-C ask the run to end, once."""
+    asked: list[asyncio.Task[None]] = []
+
+    async def cancel() -> None:
+        try:
+            await handle.cancel(reason="Ctrl-C")
+        except RunAlreadyFinished:
+            pass  # Its end is about to be shown.
+        except RunError as error:
+            display.line(f"the run could not be asked to end: {error}", style="red")
+
+    def interrupted() -> None:
+        if asked:
+            display.line("still cancelling: the run has not ended yet", style="yellow")
+        else:
+            display.line("cancelling…", style="yellow")
+            asked.append(asyncio.get_running_loop().create_task(cancel()))
+
+    with _on_interrupt(interrupted):
+        yield
+
+
+@contextmanager
+def _on_interrupt(callback: Callable[[], None]) -> Generator[None]:
+    """Call back on the event loop instead of raising KeyboardInterrupt."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(signal.SIGINT, callback)
+    except NotImplementedError:  # Windows
+
+        def handler(number: int, frame: object) -> None:
+            loop.call_soon_threadsafe(callback)
+
+        before = signal.signal(signal.SIGINT, handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+    else:
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+
+
+def _report(run: Run, summary: Summary | None, display: Display) -> None:
+    """Show how the run ended and what came out."""
+    took = ""
+    if run.started_at is not None and run.finished_at is not None:
+        took = f" after {seconds((run.finished_at - run.started_at).total_seconds())}"
+    if summary is None:
+        detail = f": {run.error}" if run.error else ""
+        display.line(f"run {run.id} {run.status.value}{took}{detail}", style="red")
+        return
+    display.line(f"run {run.id} {run.status.value}{took}", style="green")
+    display.line(f"{summary.terms} terms from {summary.documents} documents, {summary.dropped} dropped in review")
+    for term, definition in _samples(Path(summary.json_file)):
+        display.line(f"  {term}: {definition}")
+    display.line(f"The glossary: {summary.markdown_file}")
+    display.line(f"          and {summary.json_file}")
+
+
+def _samples(file: Path) -> list[tuple[str, str]]:
+    """Choose entries that show well: terms of several words first, in the order of their score."""
+    try:
+        entries: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["entries"]
+    except (OSError, ValueError):  # Somebody has replaced it since.
+        return []
+    entries.sort(key=lambda entry: (" " not in entry["term"], len(entry["definition"]) > 150, -entry["score"]))
+    return [(entry["term"], entry["definition"]) for entry in entries[:SAMPLES]]
+
+
+def _where_to_look(store: str, run: Run) -> str:
+    """Say how the row of the run can be read."""
+    if "://" in store:
+        return f"Run {run.id} is kept in {store}"
+    if store == ":memory:":
+        return f"Run {run.id} was kept in memory and is gone"
+    tool = "sqlite3" if shutil.which("sqlite3") or sys.version_info < (3, 12) else "python -m sqlite3"
+    query = f"select * from runs where id = {run.id}"  # noqa: S608 - a number, in a text to be read
+    return f'Look at the run: {tool} {shlex.quote(store)} "{query}"'

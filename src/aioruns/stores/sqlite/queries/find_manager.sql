@@ -1,0 +1,1 @@
+SELECT id FROM managers WHERE id = ?

@@ -1,0 +1,14 @@
+"""Tools for tests: the suite that every store passes. They need pytest and pytest-asyncio."""
+
+try:
+    import pytest
+    import pytest_asyncio  # noqa: F401  # pyright: ignore[reportUnusedImport]
+except ImportError as error:
+    raise ImportError("aioruns.testing needs pytest and pytest-asyncio: pip install pytest pytest-asyncio") from error
+
+# Before the modules are imported, so that their assertions explain themselves as those of test modules do.
+pytest.register_assert_rewrite("aioruns.testing._contract")
+
+from aioruns.testing._contract import StoreContract  # noqa: E402
+
+__all__ = ["StoreContract"]
