@@ -18,7 +18,7 @@ from aioruns._outbox import Budget, Outbox
 from aioruns._redaction import Redact
 from aioruns._threads import Thread
 from aioruns.abc import Fence
-from aioruns.errors import StoreUnavailable
+from aioruns.errors import ManagerClosed, StoreUnavailable
 
 __all__ = ["ActiveRun"]
 
@@ -103,7 +103,7 @@ class ActiveRun:
         self.interrupting = False
         self.lost = False
         self.ended = asyncio.Event()
-        self.failure: Exception | None = None
+        self.failure: StoreUnavailable | ManagerClosed | None = None
         self.result: Any = None
         self.error: BaseException | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -126,10 +126,16 @@ class ActiveRun:
 
         Raises:
             StoreUnavailable: The end could not be stored so far.
+            ManagerClosed: The function still executes, and the manager has closed.
         """
         if self.failure is not None:
-            raise StoreUnavailable(str(self.failure)) from self.failure
+            raise type(self.failure)(str(self.failure)) from self.failure
         return self.run
+
+    def give_up(self, failure: StoreUnavailable | ManagerClosed) -> None:
+        """Tell those who wait for the end that it is not stored at present, and why."""
+        self.failure = failure
+        self.ended.set()
 
     @property
     def fence(self) -> Fence:
@@ -163,7 +169,9 @@ class ActiveRun:
     def start_timeout(self) -> None:
         """Start the clock of an attempt."""
         if self.run.timeout is not None:
-            self._timers.append(asyncio.get_running_loop().call_later(self.run.timeout, self._time_out))
+            self._timers.append(
+                asyncio.get_running_loop().call_later(self.run.timeout, self._time_out, context=contextvars.Context())
+            )
 
     def _time_out(self) -> None:
         self.timed_out = True
@@ -175,11 +183,11 @@ class ActiveRun:
         self.cancel_event.set()
         loop = asyncio.get_running_loop()
         if grace:
-            self._timers.append(loop.call_later(grace, self._cancel_task))
+            self._timers.append(loop.call_later(grace, self._cancel_task, context=contextvars.Context()))
         else:
             self._cancel_task()
         if self._report is None:
-            self._report = loop.call_later(REPORT_AFTER + grace, self.report_stack)
+            self._report = loop.call_later(REPORT_AFTER + grace, self.report_stack, context=contextvars.Context())
 
     def _cancel_task(self) -> None:
         # Before it is entered, the event alone tells it not to begin; a thread can only be asked.

@@ -28,7 +28,7 @@ from aioruns._scheduling import Capacity
 from aioruns._starting import Starter
 from aioruns._watching import Watcher
 from aioruns.abc import Store
-from aioruns.errors import RunError, StoreUnavailable
+from aioruns.errors import ManagerClosed, RunError, StoreUnavailable
 
 __all__ = ["Engine"]
 
@@ -65,7 +65,12 @@ class Engine:
         self._rescuer: asyncio.Task[None] | None = None
         self._tasks = OwnedTasks()
         self._executor = Executor(
-            store, redact=redact, patience=patience, stopping=lambda: self.stopping, on_end=self._forget
+            store,
+            redact=redact,
+            patience=patience,
+            stopping=lambda: self.stopping,
+            notify=self.feed.notify,
+            on_end=self._forget,
         )
         self._capacity = Capacity(max_running, launch=self._launch, fail=self._end_unspawned)
         self._flusher = Flusher(store, notify=self.feed.notify, patience=patience)
@@ -229,6 +234,8 @@ class Engine:
 
     def _outlast(self) -> None:
         """Keep the lease until the functions that go on have ended: of threads, even after the event loop has."""
+        for active in self.registry:
+            active.give_up(ManagerClosed(f"run {active.run.id} still executes, and its manager has closed"))
         threads = [active.thread for active in self.registry if active.thread is not None]
 
         def wait() -> None:

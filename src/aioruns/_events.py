@@ -198,6 +198,7 @@ class EventFeed:
                 # Its last events may have been committed since the read; after the terminal row, no more come.
                 events = await self._store.read_events(run_id, after=cursor, limit=PAGE)
                 channel.ended = not events
+            channel.ended = channel.ended or bool(events and events[-1].terminal)
             channel.extend(events)
             if len(events) < PAGE:
                 channel.seen_version = version

@@ -42,6 +42,7 @@ class Executor:
         redact: Takes out of errors what must not be shown.
         patience: Seconds for which the store may be away before waiters are told.
         stopping: Tells whether the manager stops, or the event loop is being torn down.
+        notify: Called with a run's id when it has been taken from pending to running.
         on_end: Called when a run is over here, stored or not: nothing is left but to forget it.
     """
 
@@ -52,12 +53,14 @@ class Executor:
         redact: Redact,
         patience: float,
         stopping: Callable[[], bool],
+        notify: Callable[[int], None],
         on_end: Callable[[ActiveRun], None],
     ) -> None:
         self._store = store
         self._redact = redact
         self._patience = patience
         self._stopping = stopping
+        self._notify = notify
         self._on_end = on_end
         self._rest = OwnedTasks()
         self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -91,6 +94,7 @@ class Executor:
                 await self.leave(active)
                 return
             active.run = run
+            self._notify(run.id)
         await self._call(active)
         if not active.function_over:
             return
@@ -211,9 +215,9 @@ class Executor:
     @staticmethod
     def _tell(active: ActiveRun, error: Exception) -> None:
         """Tell those who wait that the end of the run cannot be stored at present; the outcome stays in memory."""
-        active.failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
-        active.outbox.fail(active.failure)
-        active.ended.set()
+        failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
+        active.outbox.fail(failure)
+        active.give_up(failure)
 
     def _ending(self, active: ActiveRun) -> Ending:
         """Decide how the run ended."""

@@ -208,7 +208,7 @@ class RunManager:
                 triggered_by=triggered_by,
             )
         except BaseException:
-            if inspect.iscoroutine(call):
+            if inspect.iscoroutine(call) and inspect.getcoroutinestate(call) == inspect.CORO_CREATED:
                 call.close()
             raise
         run = await engine.starter.start(ticket)

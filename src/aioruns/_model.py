@@ -192,10 +192,10 @@ class RunFilter:
 
 
 def _statuses(wanted: str | Iterable[str]) -> tuple[RunStatus, ...]:
-    names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     try:
+        names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
         return tuple(RunStatus(name) for name in names)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         known = ", ".join(RunStatus)
         raise ConfigurationError(f"RunFilter(status=…): {error}; the statuses are {known}") from None
 
@@ -210,10 +210,11 @@ def check_tags(tags: Iterable[str] | None) -> tuple[str, ...]:
         return ()
     if isinstance(tags, str):
         raise ConfigurationError(f"tags={tags!r} is one string; give a list of strings, e.g. tags=[{tags!r}]")
-    labels = set(tags)
-    for label in labels:
-        check_text(label, what="a tag")
-    return tuple(sorted(labels))
+    try:
+        labels = tuple(tags)
+    except TypeError:
+        raise ConfigurationError(f"tags must be a list of strings, not {type(tags).__name__}") from None
+    return tuple(sorted({check_text(label, what="a tag") for label in labels}))
 
 
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")

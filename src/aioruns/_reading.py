@@ -91,12 +91,14 @@ class Reader:
         Raises:
             TimeoutError: It has not ended in time.
         """
+        active = active or self._registry.get(run_id)
+        if active is None:
+            run = await self.get(run_id)
+            if not run.active:
+                return run
+            active = self._registry.get(run_id)
         async with asyncio.timeout(None if timeout == math.inf else timeout):
-            active = active or self._registry.get(run_id)
             if active is None:
-                run = await self.get(run_id)
-                active = self._registry.get(run_id)
-                if active is None:
-                    return await self._wait_elsewhere(run_id) if run.active else run
+                return await self._wait_elsewhere(run_id)
             await active.ended.wait()
             return active.outcome()

@@ -102,7 +102,7 @@ def safe_text(text: str, limit: int, redact: Redact, *, one_line: bool) -> str:
     text = cut(text.encode(errors="backslashreplace").decode(), _MAX_INPUT)
     try:
         text = redact(text).encode(errors="backslashreplace").decode()
-    except Exception:  # noqa: BLE001 - a user's function: whatever it does, the run's outcome is stored, and without secrets
+    except BaseException:  # noqa: BLE001 - a user's function: whatever it does, the run's outcome is stored, and without secrets
         text = redact_secrets(text)
     text = _LINE_BREAKS.sub(" ", text) if one_line else text.replace("\r\n", "\n").replace("\r", "\n")
     return cut(_CONTROL.sub("�", text), limit).strip()

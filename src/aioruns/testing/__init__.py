@@ -3,8 +3,8 @@
 try:
     import pytest
     import pytest_asyncio  # noqa: F401  # pyright: ignore[reportUnusedImport]
-except ImportError as error:
-    raise ImportError("aioruns.testing needs pytest and pytest-asyncio: pip install pytest pytest-asyncio") from error
+except ImportError as _error:
+    raise ImportError("aioruns.testing needs pytest and pytest-asyncio: pip install pytest pytest-asyncio") from _error
 
 # Before the modules are imported, so that their assertions explain themselves as those of test modules do.
 pytest.register_assert_rewrite("aioruns.testing._contract")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+from typing import Final
 
 from filelock import FileLock, Timeout
 
 from aioruns.errors import ConfigurationError
 
 __all__ = ["Lease", "remove_strays"]
+
+PATIENCE: Final = 1.0
+"""Seconds to wait for a new lock: who looks for strays may hold it for a moment."""
 
 
 class Lease:
@@ -31,8 +35,10 @@ class Lease:
         Raises:
             ConfigurationError: A second descriptor got the lock too: this file system's locks do not work.
         """
+        if self._lock.is_locked:  # by a call whose caller was cancelled
+            return
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout=PATIENCE)
         except OSError as error:
             raise ConfigurationError(
                 f"the file {self.path!r} cannot be locked: {error};"
@@ -51,10 +57,10 @@ class Lease:
         )
 
     def try_acquire(self) -> bool:
-        """Take the lock of another manager; this succeeds only if its process holds it no longer."""
+        """Take the lock of another manager; this succeeds only if its process certainly holds it no longer."""
         try:
             self._lock.acquire()
-        except Timeout:
+        except OSError:  # it is held, or not ours to look at
             return False
         return True
 
@@ -62,11 +68,11 @@ class Lease:
         """Let go and remove the file; the manager's row is gone, or never was."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)  # while the lock is held: afterwards it might be another's
-        self._lock.release()
+        self._lock.release(force=True)
 
     def abandon(self) -> None:
         """Let go and leave the file: the manager's row stays, for a rescuer to find."""
-        self._lock.release()
+        self._lock.release(force=True)
 
 
 def remove_strays(database: str) -> None:

@@ -114,10 +114,17 @@ class SQLiteStore:
         await self._disconnect()
 
     async def _disconnect(self) -> None:
-        self._closing += [disconnect(connection) for connection in (self._read, self._write) if connection is not None]
+        read, write = self._read, self._write
         self._read = self._write = None
-        if self._closing:
-            await asyncio.wait(self._closing)
+        try:
+            if read is not None:
+                self._closing.append(disconnect(read))
+                await asyncio.wait(self._closing)
+        finally:  # only now: of two that close at once, neither is the last, which moves the WAL into the database
+            if write is not None:
+                self._closing.append(disconnect(write))
+            if self._closing:
+                await asyncio.wait(self._closing)
 
     async def _commit(self, ops: Sequence[Op], again: bool) -> list[Any]:
         """Commit a batch; what fails in it fails alone."""
@@ -171,11 +178,9 @@ class SQLiteStore:
 
     async def acquire_lease(self, manager_id: str, *, at: int) -> None:
         """See ``Store``."""
-        self._connected(self._write)
-        if not self._memory and self._lease is None:
-            lease = Lease(self._database, manager_id)
-            await anyio.to_thread.run_sync(lease.acquire)
-            self._lease = lease
+        if not self._memory:
+            self._lease = self._lease or Lease(self._database, manager_id)
+            await anyio.to_thread.run_sync(self._lease.acquire)
         self._manager_id = manager_id
         values = (manager_id, os.getpid(), socket.gethostname(), at)
         try:

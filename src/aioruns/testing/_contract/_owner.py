@@ -43,9 +43,9 @@ class Owner:
     """An open store, and the manager that it serves."""
 
     def __init__(self, store: Store) -> None:
-        self.store = store
-        self.manager_id = uuid.uuid4().hex
-        self.fence = Fence(self.manager_id, 1)
+        self.store: Store = store
+        self.manager_id: str = uuid.uuid4().hex
+        self.fence: Fence = Fence(self.manager_id, 1)
         self._tokens = itertools.count(1)
 
     def new(self, **fields: Any) -> NewRun:

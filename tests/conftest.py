@@ -1,0 +1,59 @@
+"""What every test shares."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from _pytest.faulthandler import fault_handler_stderr_fd_key
+
+from aioruns import RunManager
+from aioruns._engine import Engine
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Give the clean-up a limit of its own, beyond which the stacks are printed and the process ends.
+
+    pytest-timeout and pytest's faulthandler both let go of a test at its first failure, and what a failed test leaves
+    behind is just what makes a clean-up hang.
+    """
+    faulthandler.dump_traceback_later(60, exit=True, file=item.config.stash[fault_handler_stderr_fd_key])
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """The path of an SQLite file that does not exist yet."""
+    return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def quick_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let closing wait for functions that do not end for a fraction of a second only."""
+    monkeypatch.setitem(Engine.close.__kwdefaults__, "bound", 0.2)
+
+
+@pytest_asyncio.fixture
+async def open_manager(database: Path) -> AsyncIterator[Callable[..., Awaitable[RunManager]]]:
+    """Open managers on ``database``; they are closed behind the test."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def open_one(store: object = database, **options: object) -> RunManager:
+            options.setdefault("shutdown_grace", 0)
+            return await stack.enter_async_context(RunManager(store, **options))  # pyright: ignore[reportArgumentType]
+
+        yield open_one
+
+
+@pytest_asyncio.fixture
+async def manager(open_manager: Callable[..., Awaitable[RunManager]]) -> RunManager:
+    """An open manager on ``database``."""
+    return await open_manager()

@@ -1,0 +1,61 @@
+"""Statements by name, batches in few sizes, rows as values."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioruns._lifecycle import RunStatus
+from aioruns._model import Progress, from_micros
+from aioruns.stores.sqlite._queries import COLUMNS, chunks, event_of, many, query, run_of
+
+
+@given(st.integers(min_value=0, max_value=1000))
+def test_chunks_hold_everything_in_order(count: int) -> None:
+    assert list(chain.from_iterable(chunks(range(count)))) == list(range(count))
+
+
+def test_chunks_come_in_seven_sizes_and_the_largest_first() -> None:
+    sizes = [[len(chunk) for chunk in chunks(range(count))] for count in range(300)]
+    assert set(chain.from_iterable(sizes)) == {1, 2, 4, 8, 16, 32, 64}
+    assert all(each == sorted(each, reverse=True) for each in sizes)
+
+
+def test_chunks_are_few() -> None:
+    assert [len(chunk) for chunk in chunks(range(191))] == [64, 64, 32, 16, 8, 4, 2, 1]
+
+
+def test_statement_is_read_with_its_columns() -> None:
+    assert query("get_run").strip() == f"SELECT {COLUMNS} FROM runs WHERE id = ?"
+
+
+def test_statement_for_several_rows_binds_them_all() -> None:
+    assert "VALUES (?, ?, ?, ?), (?, ?, ?, ?)" in many("claim_run", 2, 4)
+
+
+ROW = (
+    3, "build", "running", "a", "start-1", 2, "m", 2.5, '["blue", "red"]', "cron", "{}", None, None, None,
+    5, 6, None, 7, "enough", '{"current":1,"total":null,"step":"extract"}',
+)  # fmt: skip
+
+
+def test_row_becomes_a_run() -> None:
+    run = run_of(ROW)
+    assert (run.id, run.job, run.status, run.attempt, run.tags) == (3, "build", RunStatus.RUNNING, 2, ("blue", "red"))
+    assert (run.created_at, run.started_at, run.finished_at) == (from_micros(5), from_micros(6), None)
+    assert (run.cancel_requested_at, run.cancel_reason) == (from_micros(7), "enough")
+    assert run.progress == Progress(1, None, "extract")
+
+
+def test_V2_unknown_status_raises() -> None:
+    with pytest.raises(ValueError, match="paused"):
+        run_of((*ROW[:2], "paused", *ROW[3:]))
+
+
+def test_row_becomes_an_event() -> None:
+    event = event_of(3, (4, 5, "log", 2, '{"message":"a\\u0000b"}'))
+    assert (event.run_id, event.seq, event.at, event.kind, event.attempt) == (3, 4, from_micros(5), "log", 2)
+    assert event.data == {"message": "a\0b"}

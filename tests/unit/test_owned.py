@@ -1,0 +1,159 @@
+"""Work that no way of cancelling its caller can tear."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+from tests.support import turns
+
+from aioruns._owned import OwnedTasks, insist
+
+pytestmark = pytest.mark.asyncio
+
+SECRET: contextvars.ContextVar[str] = contextvars.ContextVar("SECRET")
+
+
+class Verb:
+    """A verb that answers when it is told to; a cancelled call may or may not have happened."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.answers = asyncio.Event()
+
+    async def __call__(self) -> str:
+        self.calls += 1
+        await self.answers.wait()
+        return "answer"
+
+
+async def test_insist_gives_the_answer_and_no_cancellation_when_there_was_none() -> None:
+    verb = Verb()
+    verb.answers.set()
+    assert await insist(verb) == ("answer", None)
+    assert verb.calls == 1
+
+
+async def test_N1_insist_goes_on_until_there_is_an_answer_and_hands_the_cancellation_over() -> None:
+    verb = Verb()
+    task = asyncio.create_task(insist(verb))
+    for number in range(3):
+        await turns(2)
+        task.cancel(f"no {number}")
+    await turns(2)
+    assert not task.done()
+    verb.answers.set()
+    answer, cancellation = await task
+    assert answer == "answer"
+    assert isinstance(cancellation, asyncio.CancelledError)
+
+
+async def test_insist_lets_every_other_error_through() -> None:
+    async def fail() -> None:
+        raise OSError("away")
+
+    with pytest.raises(OSError, match="away"):
+        await insist(fail)
+
+
+async def test_N1_insist_gets_its_answer_inside_a_cancelled_scope_of_anyio() -> None:
+    """Such a scope cancels at every turn of the loop, not once."""
+
+    calls = 0
+
+    async def answer() -> str:
+        nonlocal calls
+        calls += 1
+        assert calls < 10, "called anew at every turn"
+        await turns(5)
+        return "answer"
+
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        assert (await insist(answer))[0] == "answer"
+
+
+async def test_owned_tasks_are_not_cancelled_with_those_who_wait_for_them() -> None:
+    tasks, verb = OwnedTasks(), Verb()
+    task = tasks.create(verb())
+    waiters = [asyncio.create_task(each) for each in (tasks.settle(), asyncio.wait((task,)))]
+    await turns(2)
+    for waiter in waiters:
+        waiter.cancel()
+    await asyncio.wait(waiters)
+    assert not task.done()
+    verb.answers.set()
+    assert await task == "answer"
+
+
+async def test_owned_tasks_settle_when_all_that_there_were_are_done() -> None:
+    tasks, first, later = OwnedTasks(), Verb(), Verb()
+    tasks.create(first())
+    settling = asyncio.create_task(tasks.settle())
+    await turns(2)
+    tasks.create(later())
+    assert not settling.done()
+    first.answers.set()
+    await settling
+    assert len(tasks) == 1
+    later.answers.set()
+    await tasks.settle()
+    await turns(1)
+    assert len(tasks) == 0
+    await tasks.settle()
+
+
+async def test_N4_owned_tasks_outlive_garbage_collection() -> None:
+    tasks, done = OwnedTasks(), asyncio.Event()
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait(future: asyncio.Future[None]) -> None:
+        await future
+        done.set()
+
+    tasks.create(wait(future))
+    await turns(2)
+    gc.collect()
+    future.set_result(None)
+    await done.wait()
+
+
+async def test_G9_owned_tasks_see_nothing_of_the_context_in_which_they_were_made() -> None:
+    SECRET.set("whose request it was")
+    tasks = OwnedTasks()
+
+    async def look() -> str | None:
+        return SECRET.get(None)
+
+    assert await tasks.create(look()) is None
+
+
+@pytest.mark.parametrize("error", [ValueError("nobody looks"), None], ids=["failed", "cancelled"])
+async def test_R1_a_task_that_failed_is_forgotten_in_silence(error: Exception | None) -> None:
+    tasks = OwnedTasks()
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def end() -> None:
+        raise error or asyncio.CancelledError
+
+    tasks.create(end())
+    await turns(3)
+    gc.collect()
+    assert len(tasks) == 0
+    assert complaints == []
+
+
+async def test_the_exception_of_an_owned_task_is_there_for_whoever_looks() -> None:
+    async def fail() -> None:
+        raise ValueError("mine")
+
+    make: Callable[[], Awaitable[None]] = fail
+    task = OwnedTasks().create(make())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="mine"):
+        await task
