@@ -137,13 +137,14 @@ class Gate:
         await self._opened.wait()
 
 
-def hold_answer(store: SQLiteStore, verb: str) -> Gate:
-    """Let a verb of the store do its work, and hold its answer back."""
+def hold_answer(store: SQLiteStore, verb: str, *, only_first: bool = False) -> Gate:
+    """Let a verb of the store do its work, and hold its answer back; that of every call, or of the first."""
     gate, original = Gate(), getattr(store, verb)
 
     async def held(*args: Any, **options: Any) -> Any:
         answer = await original(*args, **options)
-        await gate.pass_through()
+        if not (only_first and gate.reached.is_set()):
+            await gate.pass_through()
         return answer
 
     setattr(store, verb, held)

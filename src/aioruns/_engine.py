@@ -60,6 +60,7 @@ class Engine:
         self.budget = Budget()
         self.closing = False
         self.closed = False
+        self._capturing = False
         self._left_behind = False  # functions that do not end outlast the manager, and keep its lease
         self._keeper: asyncio.Task[None] | None = None
         self._rescuer: asyncio.Task[None] | None = None
@@ -130,6 +131,7 @@ class Engine:
             await self.store.aclose()
             raise
         _capture.install()
+        self._capturing = True
         self._rescuer = self._tasks.create(rescue_periodically(self.store, self.feed.notify_all))
         self._keeper = self._tasks.create(self._keep())
 
@@ -203,7 +205,9 @@ class Engine:
         else:
             await self._release_lease()
         await self.store.aclose()
-        _capture.uninstall()
+        if self._capturing:  # a teardown may have closed us while we were being closed
+            self._capturing = False
+            _capture.uninstall()
 
     def _interrupt_waiting(self, active: ActiveRun) -> None:
         self._capacity.discard(active)

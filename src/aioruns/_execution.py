@@ -86,6 +86,7 @@ class Executor:
             self._given_up.set_result(None)
 
     async def _execute(self, active: ActiveRun) -> None:
+        active.task = asyncio.current_task()  # an eager task is here before ``launch`` has its name
         active.entered = True
         cancellation: asyncio.CancelledError | None = None
         if active.run.status is RunStatus.PENDING:

@@ -73,7 +73,7 @@ class Job(Generic[P, R]):
             check_seconds(cancel_grace, what=f"cancel_grace of job {self.name!r}", zero=True) or 0.0
         )
         self.function: Final = function
-        self.is_async: Final = inspect.iscoroutinefunction(function)
+        self.is_async: Final = any(map(inspect.iscoroutinefunction, (function, function.__call__)))
         functools.update_wrapper(cast("Callable[..., Any]", self), function)
 
     def __set_name__(self, owner: type, name: str) -> None:

@@ -177,6 +177,21 @@ async def test_N3_a_cancelled_error_without_a_request_is_a_failure(manager: RunM
         assert run.cancel_requested_at is None
 
 
+async def test_N5_a_thread_whose_task_is_cancelled_by_somebody_is_not_taken_for_ended(
+    manager: RunManager, database: Path
+) -> None:
+    puppet = Puppet()
+    handle = await manager.start_run(puppet.threaded(1), key="k")
+    await puppet.enters(1)
+    for _ in range(3):
+        task_of(manager, 1).cancel()
+        await turns(10)
+    assert statuses(database) == {1: "running"}
+    assert manager.current_run_id("k") == 1
+    puppet.end(1, "the truth")
+    assert await handle == "the truth"
+
+
 async def test_N4_runs_outlive_garbage_collection_when_nobody_holds_a_handle(
     manager: RunManager, database: Path
 ) -> None:

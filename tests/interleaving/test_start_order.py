@@ -139,20 +139,29 @@ async def test_S1_another_manager_that_sees_the_row_reaches_the_run(open_manager
     assert (run.status, run.cancel_reason) == ("cancelled", "from elsewhere")
 
 
-async def test_S1_a_refused_start_is_refused_for_a_run_that_is_registered(open_manager: Open, database: Path) -> None:
+@pytest.mark.parametrize("on_conflict", ["reject", "join"])
+async def test_S1_whoever_meets_a_run_that_is_being_started_meets_it_registered(
+    open_manager: Open, database: Path, on_conflict: str
+) -> None:
     store, puppet = SQLiteStore(database), Puppet()
     manager = await open_manager(store)
-    gate = hold_answer(store, "insert_run")
-    first = asyncio.create_task(manager.start_run(puppet.job(1), key="k"))
-    second = asyncio.create_task(manager.start_run(puppet.job(2), key="k"))
-    second.add_done_callback(lambda _: found.append(manager.current_run_id("k")))
+    gate = hold_answer(store, "insert_run", only_first=True)
     found: list[int | None] = []
+    first = asyncio.create_task(manager.start_run(puppet.job(1), key="k"))
     await gate.reached.wait()
+    second = asyncio.create_task(manager.start_run(puppet.job(2), key="k", on_conflict=on_conflict))
+    second.add_done_callback(lambda _: found.append(manager.current_run_id("k")))
+    await manager.read_events(1)
     await turns(20)
     gate.open()
-    with pytest.raises(RunConflict) as refusal:
-        await second
-    assert found == [refusal.value.active_run_id] == [(await first).id]
+    handle = await first
+    if on_conflict == "reject":
+        with pytest.raises(RunConflict):
+            await second
+    else:
+        puppet.end(1, {"the": "object"})
+        assert await (await second) is await handle
+    assert found == [handle.id]
 
 
 # S2: if spawning fails, nothing stays active, the original exception propagates, and the next start succeeds.

@@ -34,13 +34,8 @@ TOP_LEVEL = {
 
 
 @pytest.fixture(scope="module")
-def pyproject() -> dict[str, Any]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def project(pyproject: dict[str, Any]) -> dict[str, Any]:
-    return pyproject["project"]
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def distribution_name(requirement: str) -> str:
@@ -73,16 +68,6 @@ def test_import_brings_in_no_extra_no_example_and_no_command_line(project: dict[
     extras = {distribution_name(line) for lines in project["optional-dependencies"].values() for line in lines}
     outside = (extras - {"aioruns"}) | {"fastapi", "starlette", "pydantic", "uvicorn", "pytest", "hypothesis"}
     assert not imported & (outside | {"aioruns.cli", "aioruns.glossary", "aioruns.testing"})
-
-
-def test_every_dependency_is_explained(pyproject: dict[str, Any]) -> None:
-    explained = (ROOT / "docs/architecture/dependencies.md").read_text(encoding="utf-8")
-    project, groups = pyproject["project"], pyproject["dependency-groups"]
-    lines = [*pyproject["build-system"]["requires"], *project["dependencies"]]
-    for more in (*project["optional-dependencies"].values(), *groups.values()):
-        lines += [line for line in more if isinstance(line, str)]
-    names = {distribution_name(line) for line in lines} - {"aioruns"}
-    assert sorted(name for name in names if f"| {name} |" not in explained) == []
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="not a git checkout")

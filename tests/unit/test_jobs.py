@@ -113,7 +113,6 @@ def test_a_partial_function_needs_a_name() -> None:
     assert partial.is_async
 
 
-@pytest.mark.xfail(reason="iscoroutinefunction does not look at __call__, so its coroutine becomes a thread's result")
 @pytest.mark.asyncio
 async def test_an_object_with_an_async_call_is_an_async_job() -> None:
     class Work:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -317,6 +318,18 @@ async def test_a_run_may_cancel_itself(manager: RunManager) -> None:
 
     run = await (await manager.start_run(cancels_itself())).wait(timeout=5)
     assert (run.status, run.cancel_reason) == ("cancelled", "had enough")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+async def test_a_run_may_cancel_itself_in_the_first_step_of_an_eager_task(manager: RunManager) -> None:
+    @job
+    async def cancels_itself() -> None:
+        await manager.cancel_run(current_run().id)
+        await asyncio.get_running_loop().create_future()
+
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    handle = await manager.start_run(cancels_itself())
+    assert (await handle.wait(timeout=1)).status == "cancelled"
 
 
 async def test_a_caller_that_is_cancelled_does_not_take_its_request_back(manager: RunManager) -> None:

@@ -62,8 +62,16 @@ class Program:
         return self._process.poll() is None
 
     async def _until(self, condition: Callable[[], Any], within: float) -> Any:
+        """Wait for a condition, and not for what a program that has exited will never do."""
+
+        def met() -> Any:
+            gone = not self.runs
+            value = condition()
+            assert value or not gone, "the program has exited"
+            return value
+
         try:
-            return await eventually(condition, timeout=within)
+            return await eventually(met, timeout=within)
         except AssertionError as error:
             error.add_note(f"stderr of the program: {self.complaints}")
             raise

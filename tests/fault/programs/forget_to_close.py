@@ -42,18 +42,8 @@ async def main(database: str, how: str) -> None:
     manager = RunManager(database, max_running=8)
     await manager.open()
     # Eight execute; two wait.
-    calls = [
-        sleep(),
-        tidy_up(),
-        tidy_up(),
-        tidy_up(),
-        tidy_up(),
-        tidy_up(),
-        listen_in_thread(),
-        bare(),
-        sleep(),
-        bare(),
-    ]
+    tidying = (tidy_up() for _ in range(5))
+    calls = [sleep(), *tidying, listen_in_thread(), bare(), sleep(), bare()]
     handles = [await manager.start_run(call, key=f"key {number}") for number, call in enumerate(calls)]
     print(json.dumps([handle.id for handle in handles]), flush=True)
     if how == "raise":

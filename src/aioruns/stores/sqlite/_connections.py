@@ -6,7 +6,6 @@ import asyncio
 import os
 import sqlite3
 import threading
-import weakref
 from pathlib import Path
 from typing import cast
 
@@ -109,7 +108,7 @@ async def set_pragma(connection: aiosqlite.Connection, name: str, value: str, *,
             await asyncio.sleep(0.01)
 
 
-_open: weakref.WeakSet[aiosqlite.Connection] = weakref.WeakSet()
+_open: set[aiosqlite.Connection] = set()
 _exit_watch = threading.Lock()
 
 

@@ -209,24 +209,37 @@ async def test_G7_answers_in_a_batch_belong_to_their_fences(
     assert answers[3].status is RunStatus.COMPLETED
 
 
+@pytest.fixture
+def cancel_writer_at(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """Cancel the task of the writer at the n-th statement from now on; gives the number of statements, in a list.
+
+    The statement is executed all the same, and its answer lost.
+    """
+
+    def cancel_at(statement: int) -> list[int]:
+        assert store._writer is not None
+        writer = store._writer._task
+        count = [0]
+        original = aiosqlite.Connection._execute
+
+        async def execute(connection: aiosqlite.Connection, function: Any, *values: Any, **options: Any) -> Any:
+            count[0] += 1
+            if count[0] == statement:
+                writer.cancel()
+            return await original(connection, function, *values, **options)
+
+        monkeypatch.setattr(aiosqlite.Connection, "_execute", execute)
+        return count
+
+    return cancel_at
+
+
 @pytest.mark.parametrize("statement", range(1, 6))
 async def test_G5_writer_that_is_cancelled_at_any_statement_stores_everything_once(
-    store: SQLiteStore, database: Path, monkeypatch: pytest.MonkeyPatch, statement: int
+    store: SQLiteStore, database: Path, cancel_writer_at: Callable[[int], list[int]], statement: int
 ) -> None:
     running, _ = await store.insert_run(new(1))
-    assert store._writer is not None
-    writer = store._writer._task
-    hops = 0
-    original = aiosqlite.Connection._execute
-
-    async def execute(connection: aiosqlite.Connection, function: Any, *values: Any, **options: Any) -> Any:
-        nonlocal hops
-        hops += 1
-        if hops == statement:
-            writer.cancel()  # the statement is executed all the same, and its answer lost
-        return await original(connection, function, *values, **options)
-
-    monkeypatch.setattr(aiosqlite.Connection, "_execute", execute)
+    statements = cancel_writer_at(statement)
     first, second, appended, ended = await asyncio.gather(
         store.insert_run(new(2, key="a")),
         store.insert_run(new(3, status=RunStatus.PENDING, idempotency_key="s")),
@@ -234,7 +247,7 @@ async def test_G5_writer_that_is_cancelled_at_any_statement_stores_everything_on
         store.finish_run(running.id, FENCE, completed(running.id, said(2)).ending),
         return_exceptions=True,
     )
-    assert hops > 6  # BEGIN, inserts, events, ends, COMMIT; and again
+    assert statements[0] > 6  # BEGIN, inserts, events, ends, COMMIT; and again
     for answer, status in ((first, RunStatus.RUNNING), (second, RunStatus.PENDING)):
         assert isinstance(answer, tuple)
         assert (answer[0].status, answer[1]) == (status, True)
@@ -243,3 +256,15 @@ async def test_G5_writer_that_is_cancelled_at_any_statement_stores_everything_on
     assert ended.status is RunStatus.COMPLETED
     assert kinds(database, running.id) == ["running", "log", "log", "completed"]
     assert len(rows(database)) == 3
+
+
+@pytest.mark.parametrize("statement", range(1, 5))
+async def test_G5_operation_alone_whose_writer_is_cancelled_at_any_statement_is_stored_once(
+    store: SQLiteStore, database: Path, cancel_writer_at: Callable[[int], list[int]], statement: int
+) -> None:
+    running, _ = await store.insert_run(new(1))
+    statements = cancel_writer_at(statement)
+    ended = await store.finish_run(running.id, FENCE, completed(running.id, said(1), said(2)).ending)
+    assert statements[0] > 4  # BEGIN, events, end, COMMIT; and again
+    assert ended.status is RunStatus.COMPLETED
+    assert kinds(database, running.id) == ["running", "log", "log", "completed"]

@@ -1,0 +1,164 @@
+"""F1, G7, G10: what runs say is stored once, whatever the store answers, and nobody waits for a lost run."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.support import eventually, turns
+
+from aioruns import LeaseLost, RunManager, StoreUnavailable, _flushing, current_run
+from aioruns._flushing import Flusher
+from aioruns._outbox import MAX_EVENTS, Budget, NewEvent, Outbox
+from aioruns.abc import Fence
+from aioruns.stores import SQLiteStore
+
+pytestmark = pytest.mark.asyncio
+
+
+def make_outbox(budget: Budget | None = None, on_filled: Callable[[], None] = lambda: None) -> Outbox:
+    return Outbox(budget or Budget(), on_filled)
+
+
+def say(outbox: Outbox, *texts: object, droppable: bool = True) -> None:
+    for text in texts:
+        outbox.put("log", str(text), droppable=droppable)
+
+
+def texts(events: list[NewEvent]) -> list[str]:
+    return [event.data for event in events]
+
+
+def in_thread(function: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    return thread
+
+
+class Journal:
+    """A store that keeps events as stores do: each ordinal once; ``answers`` are raised, one a call, after storing."""
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self.answers = list(answers)
+        self.events: list[NewEvent] = []
+        self.calls = 0
+
+    async def append_events(self, run_id: int, fence: object, events: list[NewEvent]) -> None:
+        self.calls += 1
+        await turns(1)
+        known = self.events[-1].ordinal if self.events else 0
+        self.events += [event for event in events if event.ordinal > known]
+        if self.answers and (answer := self.answers.pop(0)) is not None:
+            raise answer
+
+
+def make_run(journal: Journal, *, patience: float = 30.0) -> Any:
+    """Make as much of an active run as the flusher sees, wired to a flusher."""
+    notified: list[int] = []
+    flusher = Flusher(journal, notify=notified.append, patience=patience)  # pyright: ignore[reportArgumentType]
+    active: Any = SimpleNamespace(run=SimpleNamespace(id=3), fence="fence", lost=False, notified=notified)
+    active.lose = lambda: setattr(active, "lost", True)
+    active.outbox = make_outbox(on_filled=lambda: flusher.start(active))
+    return active
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_flushing, "PAUSE", 0.0)
+
+
+async def test_what_is_said_is_stored_and_told() -> None:
+    journal = Journal()
+    active = make_run(journal)
+    say(active.outbox, "a", "b")
+    await active.outbox.flush()
+    say(active.outbox, "c")
+    await active.outbox.flush()
+    assert (texts(journal.events), active.notified) == (["a", "b", "c"], [3, 3])
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_lost_acknowledgement_stores_nothing_twice() -> None:
+    journal = Journal(StoreUnavailable("was it stored?"), RuntimeError("who knows?"))
+    active = make_run(journal)
+    say(active.outbox, "a")
+    flush = asyncio.ensure_future(active.outbox.flush())
+    await turns(1)
+    say(active.outbox, "b")
+    await flush
+    await active.outbox.flush()
+    assert texts(journal.events) == ["a", "b"]
+    assert journal.calls == 4
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_lost_acknowledgement_of_a_real_store_stores_nothing_twice(
+    open_manager: Callable[..., Awaitable[RunManager]], database: Path
+) -> None:
+    real = SQLiteStore(database)
+    original, calls = real.append_events, itertools.count()
+
+    async def lose_every_other_answer(run_id: int, fence: Fence, events: Sequence[NewEvent]) -> None:
+        await original(run_id, fence, events)
+        if next(calls) % 2 == 0:
+            raise StoreUnavailable("was it stored?")
+
+    async def work() -> None:
+        for number in range(100):
+            current_run().emit("own", number)
+            await turns(number % 3)
+        await current_run().flush()
+
+    real.append_events = lose_every_other_answer
+    handle = await (await open_manager(real)).start_run(work())
+    await handle
+    assert [event.data async for event in handle.events() if event.kind == "own"] == list(range(100))
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_F1_flush_fails_while_the_store_is_away_and_everything_is_stored_when_it_is_back() -> None:
+    journal = Journal(*[StoreUnavailable("away")] * 3)
+    active = make_run(journal, patience=0)
+    say(active.outbox, "a")
+    with pytest.raises(StoreUnavailable, match="away"):
+        await active.outbox.flush()
+    say(active.outbox, "b")
+    await eventually(lambda: texts(journal.events) == ["a", "b"] and not active.outbox.take())
+    await active.outbox.flush()
+
+
+async def test_G7_lost_run_is_told_and_stores_nothing_more() -> None:
+    journal = Journal(LeaseLost(3))
+    active = make_run(journal)
+    say(active.outbox, "a")
+    with pytest.raises(LeaseLost):
+        await active.outbox.flush()
+    assert active.lost
+    assert journal.calls == 1
+
+
+async def test_G7_flush_of_a_lost_run_never_hangs() -> None:
+    active = make_run(Journal(LeaseLost(3)))
+    say(active.outbox, "a")
+    with pytest.raises(LeaseLost):
+        await active.outbox.flush()
+    say(active.outbox, "b")
+    async with asyncio.timeout(5):
+        with pytest.raises(LeaseLost):
+            await active.outbox.flush()
+
+
+async def test_G7_thread_of_a_lost_run_does_not_wait_for_room() -> None:
+    active = make_run(Journal(LeaseLost(3)))
+    thread = in_thread(lambda: say(active.outbox, *range(2 * MAX_EVENTS)))
+    try:
+        await eventually(lambda: active.lost)
+        await eventually(lambda: not thread.is_alive(), timeout=5)
+    finally:
+        active.outbox.take_rest()
