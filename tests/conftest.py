@@ -11,8 +11,7 @@ import pytest
 import pytest_asyncio
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
-from aioruns import RunManager
-from aioruns._engine import Engine
+from aioruns import RunManager, _engine
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -38,7 +37,7 @@ def database(tmp_path: Path) -> Path:
 @pytest.fixture
 def quick_close(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let closing wait for functions that do not end for a fraction of a second only."""
-    monkeypatch.setitem(Engine.close.__kwdefaults__, "bound", 0.2)
+    monkeypatch.setattr(_engine, "CLOSE_BOUND", 0.2)
 
 
 @pytest_asyncio.fixture

@@ -9,7 +9,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from aioruns import _capture
 from aioruns._active import ActiveRun
@@ -19,7 +19,7 @@ from aioruns._execution import Executor
 from aioruns._flushing import Flusher
 from aioruns._model import Run, now_micros
 from aioruns._outbox import Budget
-from aioruns._owned import OwnedTasks
+from aioruns._owned import OwnedTasks, insist
 from aioruns._reading import Reader
 from aioruns._redaction import Redact
 from aioruns._registry import Registry
@@ -64,6 +64,8 @@ class Engine:
         self._left_behind = False  # functions that do not end outlast the manager, and keep its lease
         self._keeper: asyncio.Task[None] | None = None
         self._rescuer: asyncio.Task[None] | None = None
+        self._closer: asyncio.Task[Any] | None = None
+        self._close_lock = asyncio.Lock()
         self._tasks = OwnedTasks()
         self._executor = Executor(
             store,
@@ -141,7 +143,7 @@ class Engine:
             await self._watcher.watch()
         except asyncio.CancelledError:
             if not self.closed:
-                await self.close(grace=0, bound=TEARDOWN_BOUND)
+                await self.close(grace=0, torn=True)
                 warnings.warn("a RunManager was not closed before its event loop", ResourceWarning, stacklevel=2)
             raise
 
@@ -177,26 +179,43 @@ class Engine:
         if self._left_behind and not self.registry:
             self.store.abandon_lease(self.manager_id)
 
-    async def close(self, *, grace: float, bound: float = CLOSE_BOUND) -> None:
-        """Let runs drain, then end them, then end everything else. Bounded, and not to be called twice.
+    async def close(self, *, grace: float, torn: bool = False) -> None:
+        """Let runs drain, then end them, then end everything else. Bounded; a second call waits for the first.
 
         Args:
             grace: Seconds for runs to end by themselves.
-            bound: Seconds for runs to end after they were asked to.
+            torn: Whether the event loop is being torn down: then its tasks have been cancelled already.
         """
-        await self.starter.settle()
-        await self.registry.wait_until_none(lambda _: True, timeout=grace)
-        self.closing = True
-        for active in self.registry:
-            if active.task is not None:
+        bound = TEARDOWN_BOUND if torn else CLOSE_BOUND
+        async with self._close_lock:
+            if self.closed:
+                return
+            self._closer = asyncio.current_task()
+            await self.starter.settle()
+            await self.registry.wait_until_none(lambda _: True, timeout=grace)
+            self.closing = True
+            for active in self.registry:
+                self._interrupt(active, torn=torn)
+            await self.registry.wait_until_none(lambda _: True, timeout=bound)
+            await asyncio.gather(*(self._record_stuck(active) for active in self.registry if not active.function_over))
+            self._executor.give_up()
+            await self.registry.wait_until_none(lambda active: active.function_over, timeout=bound)
+            self.closed = True
+            _, cancellation = await insist(self._let_go)
+            if cancellation is not None:
+                raise cancellation
+
+    def _interrupt(self, active: ActiveRun, *, torn: bool) -> None:
+        if active.task is not None:
+            if not (torn and active.task.cancelling()):  # asked already: its clean-up must not be torn
                 active.interrupt()
-            elif not active.function_over:
-                self._interrupt_waiting(active)
-        await self.registry.wait_until_none(lambda _: True, timeout=bound)
-        await asyncio.gather(*(self._record_stuck(active) for active in self.registry if not active.function_over))
-        self._executor.give_up()
-        await self.registry.wait_until_none(lambda active: active.function_over, timeout=bound)
-        self.closed = True
+        elif not active.function_over:
+            self._capacity.discard(active)
+            active.interrupting = True
+            self._end_unspawned(active, asyncio.CancelledError())
+
+    async def _let_go(self) -> None:
+        """End everything but runs; may be called again when a teardown of the event loop has cancelled it."""
         await self.feed.aclose()
         await self._end_background()
         self._left_behind = bool(self.registry)
@@ -205,14 +224,9 @@ class Engine:
         else:
             await self._release_lease()
         await self.store.aclose()
-        if self._capturing:  # a teardown may have closed us while we were being closed
+        if self._capturing:
             self._capturing = False
             _capture.uninstall()
-
-    def _interrupt_waiting(self, active: ActiveRun) -> None:
-        self._capacity.discard(active)
-        active.interrupting = True
-        self._end_unspawned(active, asyncio.CancelledError())
 
     def _end_unspawned(self, active: ActiveRun, error: BaseException) -> None:
         """End a run whose function will never begin."""
@@ -232,7 +246,7 @@ class Engine:
 
     async def _end_background(self) -> None:
         for task in (self._rescuer, self._keeper):
-            if task is not None and task is not asyncio.current_task():
+            if task is not None and task is not self._closer:
                 task.cancel()
                 await asyncio.wait((task,))
 

@@ -115,15 +115,27 @@ async def test_C3_a_request_whose_record_comes_behind_the_end_that_it_caused_has
     assert await cancel == run
 
 
-async def test_C3_of_two_requests_the_first_is_recorded(manager: RunManager) -> None:
-    puppet = Puppet()
+@pytest.mark.parametrize("recorded", ["by the request", "by the end"])
+async def test_C3_of_two_requests_the_first_is_recorded(open_manager: Open, database: Path, recorded: str) -> None:
+    store, puppet = SQLiteStore(database), Puppet()
+    manager = await open_manager(store)
     handle = await manager.start_run(puppet.stubborn(1))
     await puppet.enters(1)
-    first, second = await asyncio.gather(handle.cancel(reason="first"), handle.cancel(reason="second"))
-    assert first.cancel_requested_at == second.cancel_requested_at
+    gate = hold_call(store, "request_cancel")
+    requests = [asyncio.create_task(handle.cancel(reason=reason)) for reason in ("first", "second")]
+    await eventually(lambda: puppet.asked)
+    if recorded == "by the request":
+        gate.open()
+        first, second = await asyncio.gather(*requests)
+        assert first.cancel_requested_at == second.cancel_requested_at
     puppet.fail(1, RuntimeError("enough"))
     run = await handle.wait()
     assert (run.status, run.cancel_reason) == ("cancelled", "first")
+    gate.open()
+    answers = await asyncio.gather(*requests, return_exceptions=True)
+    if recorded == "by the end":
+        assert answers[0] == run
+        assert isinstance(answers[1], RunAlreadyFinished)
 
 
 # T1: terminal rows are immutable, whatever comes.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import Puppet, eventually, rows, statuses, turns
+from tests.support import Puppet, eventually, hold_call, rows, statuses, turns
 
 from aioruns import (
     RunAlreadyFinished,
@@ -22,6 +22,7 @@ from aioruns import (
     current_run,
     job,
 )
+from aioruns.stores import SQLiteStore
 
 pytestmark = pytest.mark.asyncio
 
@@ -332,16 +333,20 @@ async def test_a_run_may_cancel_itself_in_the_first_step_of_an_eager_task(manage
     assert (await handle.wait(timeout=1)).status == "cancelled"
 
 
-async def test_a_caller_that_is_cancelled_does_not_take_its_request_back(manager: RunManager) -> None:
-    puppet = Puppet()
-    for turn in range(0, 30, 3):
-        handle = await manager.start_run(puppet.job(turn))
-        await puppet.enters(turn)
-        caller = asyncio.create_task(handle.cancel(reason="asked"))
-        await turns(turn + 1)
-        caller.cancel()
-        run = await handle.wait()
-        assert (run.status, run.cancel_reason) == ("cancelled", "asked")
+async def test_a_caller_that_is_cancelled_does_not_take_its_request_back(open_manager: Open, database: Path) -> None:
+    store, puppet = SQLiteStore(database), Puppet()
+    manager, other = await open_manager(), await open_manager(store)
+    handle = await manager.start_run(puppet.job(1))
+    await puppet.enters(1)
+    gate = hold_call(store, "request_cancel")
+    caller = asyncio.create_task(other.cancel_run(handle.id, reason="asked"))
+    await gate.reached.wait()
+    caller.cancel()
+    await asyncio.wait((caller,))
+    gate.open()
+    run = await handle.wait(timeout=10)
+    assert caller.cancelled()
+    assert (run.status, run.cancel_reason) == ("cancelled", "asked")
 
 
 async def test_a_reason_is_stored_safe_to_show(manager: RunManager) -> None:

@@ -81,7 +81,8 @@ async def test_an_opening_that_was_cancelled_at_any_turn_leaves_nothing_open(dat
         opening.cancel()
         await asyncio.wait((opening,))
         opened = not opening.cancelled()
-        await manager.aclose()
+        if opened:
+            await manager.aclose()
         await eventually(lambda: asyncio.all_tasks() == tasks)
         assert [path.name for path in database.parent.iterdir() if path != database] == []
         turn += 1 + turn // 8

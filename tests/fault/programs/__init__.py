@@ -123,6 +123,11 @@ class Program:
         """Send the process a signal."""
         self._process.send_signal(number)
 
+    def freeze(self) -> None:
+        """Stop the process where it is; it stands still when this returns. SIGCONT lets it go on."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)
+
     def kill(self) -> None:
         """End the process at once, as the kernel or an operator would; it is gone when this returns."""
         self._process.kill()
