@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
 
-from aioruns._context import CancelEvent, RunContext
+from aioruns._cancel_event import CancelEvent
+from aioruns._context import RunContext
 from aioruns._jobs import Work
 from aioruns._lifecycle import RunStatus
 from aioruns._model import Run
@@ -85,24 +86,24 @@ class ActiveRun:
         on_filled: Callable[[ActiveRun], None],
         values: list[tuple[contextvars.ContextVar[Any], Any]],
     ) -> None:
-        self.work = work
-        self.values = values
-        self.cancel_event = CancelEvent()
-        self.outbox = Outbox(budget, lambda: on_filled(self))
-        self.context = RunContext(
+        self.work: Work = work
+        self.values: list[tuple[contextvars.ContextVar[Any], Any]] = values
+        self.cancel_event: CancelEvent = CancelEvent()
+        self.outbox: Outbox = Outbox(budget, lambda: on_filled(self))
+        self.context: RunContext = RunContext(
             0, key=None, attempt=1, cancel_event=self.cancel_event, sink=self.outbox, redact=redact
         )
         self.task: asyncio.Task[None] | None = None
         self.thread: Thread | None = None
-        self.entered = False
-        self.function_over = False
-        self.has_slot = False
+        self.entered: bool = False
+        self.function_over: bool = False
+        self.has_slot: bool = False
         self.cancel_requested_at: int | None = None
         self.cancel_reason: str | None = None
-        self.timed_out = False
-        self.interrupting = False
-        self.lost = False
-        self.ended = asyncio.Event()
+        self.timed_out: bool = False
+        self.interrupting: bool = False
+        self.lost: bool = False
+        self.ended: asyncio.Event = asyncio.Event()
         self.failure: StoreUnavailable | ManagerClosed | None = None
         self.result: Any = None
         self.error: BaseException | None = None

@@ -7,18 +7,18 @@ import contextlib
 import logging
 import math
 import re
-import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from contextvars import ContextVar
-from types import CoroutineType
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
+from aioruns._cancel_event import CancelEvent
 from aioruns._model import MAX_NAME
 from aioruns._redaction import MAX_TRACEBACK, Redact, cut, redact_secrets, safe_text
 from aioruns._serialization import NotStorable, encode
+from aioruns._tracking import Track
 from aioruns.errors import ConfigurationError
 
-__all__ = ["CancelEvent", "RunContext", "Sink", "current_context", "current_run", "detached"]
+__all__ = ["RunContext", "Sink", "current_context", "current_run", "detached"]
 
 T = TypeVar("T")
 
@@ -48,53 +48,6 @@ class Sink(Protocol):
         ...
 
 
-class CancelEvent(asyncio.Event):
-    """The event that is set when cancel is requested; it can be awaited on the event loop's thread only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._loop_thread = threading.get_ident()
-        self._threads: threading.Event | None = None
-        self._creation = threading.Lock()
-
-    def set(self) -> None:
-        """Set the event and wake the threads that wait for it."""
-        super().set()
-        with self._creation:
-            if self._threads is not None:
-                self._threads.set()
-
-    def wait(self) -> CoroutineType[Any, Any, Literal[True]]:
-        """Wait until cancel is requested.
-
-        Raises:
-            ConfigurationError: Called on another thread than the event loop's.
-        """
-        if threading.get_ident() != self._loop_thread:
-            raise ConfigurationError(
-                "cancel_event cannot be awaited in a plain function:"
-                " use ctx.wait_cancelled(timeout) or ctx.cancel_requested"
-            )
-        return super().wait()
-
-    def wait_in_thread(self, timeout: float | None) -> bool:
-        """Block this thread until cancel is requested, ``timeout`` seconds at most; return whether it is.
-
-        Raises:
-            ConfigurationError: Called on the event loop's thread, which it would block.
-        """
-        if threading.get_ident() == self._loop_thread:
-            raise ConfigurationError(
-                "wait_cancelled would block the event loop: in an async function, await ctx.cancel_event.wait()"
-            )
-        with self._creation:
-            if self._threads is None:
-                self._threads = threading.Event()
-                if self.is_set():
-                    self._threads.set()
-        return self._threads.wait(timeout)
-
-
 class RunContext:
     """A run as its own function sees it. Events may be said from any thread; order is kept per thread.
 
@@ -118,11 +71,11 @@ class RunContext:
         redact: Redact = redact_secrets,
         owner: str = "",
     ) -> None:
-        self.id = run_id
-        self.key = key
-        self.attempt = attempt
-        self.cancel_event = cancel_event
-        self.owner = owner
+        self.id: int = run_id
+        self.key: str | None = key
+        self.attempt: int = attempt
+        self.cancel_event: CancelEvent = cancel_event
+        self.owner: str = owner
         self._sink = sink
         self._redact = redact
         self._logger: logging.Logger | None = None
@@ -185,7 +138,7 @@ class RunContext:
             items: Anything iterable; its ``len()``, where it has one, is the total.
             step: Label of this part of the run; said before the first item is fetched.
         """
-        return Track(self, items, step)
+        return Track(self.set_progress, items, step)
 
     def emit(self, kind: str, data: Any) -> None:
         """Say something of the user's own kind; never dropped.
@@ -257,34 +210,6 @@ class RunContext:
             LeaseLost: The run belongs to this manager no longer.
         """
         await self._sink.flush()
-
-
-class Track(Generic[T]):
-    """Items that say how far their consumer has come; made by ``RunContext.track``."""
-
-    def __init__(self, context: RunContext, items: Iterable[T] | AsyncIterable[T], step: str | None) -> None:
-        self._context = context
-        self._items = items
-        self._step = step
-        self._total = len(items) if isinstance(items, Sized) else None
-
-    def _say(self, done: int) -> None:
-        self._context.set_progress(done, self._total, step=self._step)
-
-    def __iter__(self) -> Iterator[T]:
-        self._say(0)
-        for done, item in enumerate(cast("Iterable[T]", self._items), 1):
-            yield item
-            self._say(done)
-
-    async def __aiter__(self) -> AsyncIterator[T]:
-        """Go through async items; cancelled where the items themselves are awaited."""
-        self._say(0)
-        done = 0
-        async for item in cast("AsyncIterable[T]", self._items):
-            yield item
-            done += 1
-            self._say(done)
 
 
 class RunLogger(logging.Logger):

@@ -30,7 +30,7 @@ class RunHandle(Generic[T_co]):
     def __init__(
         self, manager: RunManager, run_id: int, *, active: ActiveRun | None, decode: Callable[[str], Any]
     ) -> None:
-        self.id = run_id
+        self.id: int = run_id
         self._manager = manager
         self._active = active  # results live here, and go when the handle goes
         self._decode = decode

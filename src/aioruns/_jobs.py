@@ -158,8 +158,8 @@ class JobCall(Generic[R_co]):
     __slots__ = ("bound", "job")
 
     def __init__(self, job: Job[..., Any], bound: inspect.BoundArguments) -> None:
-        self.job = job
-        self.bound = bound
+        self.job: Job[..., Any] = job
+        self.bound: inspect.BoundArguments = bound
 
     def __repr__(self) -> str:
         return f"<JobCall of {self.job.name!r}>"

@@ -17,25 +17,23 @@ from aioruns._context import current_context
 from aioruns._engine import Engine
 from aioruns._handle import RunHandle
 from aioruns._jobs import Job, JobCall, Work, check_seconds, jobs_by_name
-from aioruns._model import Run, RunEvent, RunFilter, check_text, now_micros
+from aioruns._model import Run, RunEvent, RunFilter, check_text
 from aioruns._owned import create_task
+from aioruns._prune import prune
+from aioruns._reading import check_after, check_id, check_limit
 from aioruns._redaction import Redact, redact_secrets, safe_text
 from aioruns._serialization import decode
 from aioruns._tickets import check_start
 from aioruns.abc import Store
-from aioruns.errors import ConfigurationError, ManagerClosed, RunNotFound
+from aioruns.errors import ConfigurationError, ManagerClosed
 from aioruns.stores import open_store
 
 __all__ = ["RunManager"]
 
 T = TypeVar("T")
 
-MAX_PAGE = 1000
-"""Runs or events that may be read at once."""
 MAX_REASON = 1024
 """Bytes of UTF-8 that the reason of a cancel may have."""
-PRUNE_BATCH = 500
-"""Runs that are deleted in one transaction, so that starts get in between."""
 
 
 class RunManager:
@@ -243,7 +241,7 @@ class RunManager:
         engine = self._engine_or_raise()
         if reason is not None:
             reason = safe_text(str(reason), MAX_REASON, self._redact, one_line=True) or None
-        return await engine.canceller.cancel(_check_id(run_id), reason=reason)
+        return await engine.canceller.cancel(check_id(run_id), reason=reason)
 
     # Looking
 
@@ -254,7 +252,7 @@ class RunManager:
             RunNotFound: There is no such run.
             StoreUnavailable: The store cannot be read.
         """
-        return await self._engine_or_raise().reader.get(_check_id(run_id))
+        return await self._engine_or_raise().reader.get(check_id(run_id))
 
     async def get_active_run(self, key: str) -> Run | None:
         """Read the run that holds a key, or None.
@@ -286,7 +284,7 @@ class RunManager:
             ConfigurationError: The limit is out of bounds.
             StoreUnavailable: The store cannot be read.
         """
-        size = _check_limit(limit)
+        size = check_limit(limit)
         return await self._engine_or_raise().reader.page(where or RunFilter(), limit=size, before=before)
 
     def current_run_id(self, key: str | None = None) -> int | None:
@@ -298,7 +296,7 @@ class RunManager:
 
     def get_handle(self, run_id: int) -> RunHandle[Any]:
         """Return a handle of a run, wherever it executes; whether it exists shows when the handle is used."""
-        active = self._engine_or_raise().registry.get(_check_id(run_id))
+        active = self._engine_or_raise().registry.get(check_id(run_id))
         return RunHandle(self, run_id, active=active, decode=decode if active is None else active.work.decode_result)
 
     def get_job(self, name: str) -> Job[..., Any]:
@@ -331,7 +329,7 @@ class RunManager:
             StoreUnavailable: Its end could not be stored so far, or the store cannot be read.
             ManagerClosed: The manager was closed first.
         """
-        return await self._wait(_check_id(run_id), None, timeout)
+        return await self._wait(check_id(run_id), None, timeout)
 
     async def _wait(self, run_id: int, active: ActiveRun | None, timeout: float | None) -> Run:
         seconds = check_seconds(timeout, what="timeout", zero=True)
@@ -353,7 +351,7 @@ class RunManager:
             StoreUnavailable: The store cannot be read; go on later with ``after``.
             ManagerClosed: The manager was closed before the run ended.
         """
-        return self._engine_or_raise().feed.stream(_check_id(run_id), after=_check_after(after))
+        return self._engine_or_raise().feed.stream(check_id(run_id), after=check_after(after))
 
     async def read_events(self, run_id: int, after: int = 0, limit: int = 500) -> list[RunEvent]:
         """Read a page of a run's events, in order.
@@ -368,8 +366,8 @@ class RunManager:
             StoreUnavailable: The store cannot be read.
         """
         engine = self._engine_or_raise()
-        after, limit = _check_after(after), _check_limit(limit)
-        events = await engine.store.read_events(_check_id(run_id), after=after, limit=limit)
+        after, limit = check_after(after), check_limit(limit)
+        events = await engine.store.read_events(check_id(run_id), after=after, limit=limit)
         if not events:
             await engine.reader.get(run_id)
         return events
@@ -386,32 +384,5 @@ class RunManager:
             ConfigurationError: ``older_than`` is negative.
             StoreUnavailable: The store cannot be written.
         """
-        if older_than < timedelta(0):
-            raise ConfigurationError("older_than must not be negative")
         engine = self._engine_or_raise()
-        finished_before = now_micros() - older_than // timedelta(microseconds=1)
-        total = 0
-        while pruned := await engine.store.prune_runs(finished_before=finished_before, limit=PRUNE_BATCH):
-            total += pruned
-        engine.feed.notify_all()
-        return total
-
-
-def _check_id(run_id: int) -> int:
-    if isinstance(run_id, bool) or not isinstance(run_id, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"a run's id is a whole number, not {run_id!r}")
-    if not 0 < run_id < 2**63:
-        raise RunNotFound(run_id)
-    return run_id
-
-
-def _check_limit(limit: int) -> int:
-    if not 1 <= limit <= MAX_PAGE:
-        raise ConfigurationError(f"limit must be between 1 and {MAX_PAGE}, not {limit}")
-    return limit
-
-
-def _check_after(after: int) -> int:
-    if after < 0:
-        raise ConfigurationError(f"after is the seq of the last event that was seen, 0 for none; not {after}")
-    return min(after, 2**62)
+        return await prune(engine.store, older_than, engine.feed.notify_all)

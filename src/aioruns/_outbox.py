@@ -41,8 +41,8 @@ class Budget:
     """The bytes that the unstored events of all runs of one manager share."""
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.bytes = 0
+        self.changed: threading.Condition = threading.Condition()
+        self.bytes: int = 0
 
 
 class _Said:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from aioruns._active import ActiveRun
 from aioruns._model import Run, RunFilter
 from aioruns.abc import Store
-from aioruns.errors import RunNotFound
+from aioruns.errors import ConfigurationError, RunNotFound
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "check_after", "check_id", "check_limit"]
+
+MAX_PAGE: Final = 1000
+"""Runs or events that may be read at once."""
 
 
 class _Runs(Protocol):
@@ -102,3 +105,31 @@ class Reader:
                 return await self._wait_elsewhere(run_id)
             await active.ended.wait()
             return active.outcome()
+
+
+def check_id(run_id: int) -> int:
+    """Return an id that a run may have.
+
+    Raises:
+        ConfigurationError: It is no whole number.
+        RunNotFound: No run can have it.
+    """
+    if isinstance(run_id, bool) or not isinstance(run_id, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"a run's id is a whole number, not {run_id!r}")
+    if not 0 < run_id < 2**63:
+        raise RunNotFound(run_id)
+    return run_id
+
+
+def check_limit(limit: int) -> int:
+    """Return how many to read at once, or raise ``ConfigurationError``."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise ConfigurationError(f"limit must be between 1 and {MAX_PAGE}, not {limit}")
+    return limit
+
+
+def check_after(after: int) -> int:
+    """Return behind which event to read, or raise ``ConfigurationError``."""
+    if after < 0:
+        raise ConfigurationError(f"after is the seq of the last event that was seen, 0 for none; not {after}")
+    return min(after, 2**62)

@@ -101,9 +101,9 @@ LIMITS = {
     "unstored events of one run": ("_outbox", "MAX_EVENTS"),
     "unstored events of one run, in size": ("_outbox", "MAX_BYTES"),
     "unstored events of all runs of a manager, in size": ("_outbox", "MAX_TOTAL_BYTES"),
-    "runs or events read at once": ("_manager", "MAX_PAGE"),
+    "runs or events read at once": ("_reading", "MAX_PAGE"),
     "recent events kept for the subscribers of a watched run": ("_events", "RECENT"),
-    "runs deleted in one transaction of `prune`": ("_manager", "PRUNE_BATCH"),
+    "runs deleted in one transaction of `prune`": ("_prune", "BATCH"),
 }
 
 

@@ -47,6 +47,7 @@ class Program:
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
+                start_new_session=True,  # so that its children can be ended with it
             )
         self.pid = self._process.pid
         self._lines = self._said()
@@ -150,10 +151,11 @@ class Program:
         return await self.exits(within=within)
 
     def end(self) -> None:
-        """End the process, frozen or not, if it is there."""
+        """End the process with its children, frozen or not, if it is there."""
         self.close_stdin()
         if self.runs:
-            self.kill()
+            os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
 
 
 class Programs:

@@ -1,0 +1,36 @@
+"""Prune: old finished runs are deleted, a few at a time, so that starts get in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from aioruns._model import now_micros
+from aioruns.abc import Store
+from aioruns.errors import ConfigurationError
+
+__all__ = ["prune"]
+
+BATCH: Final = 500
+"""Runs that are deleted in one transaction."""
+
+
+async def prune(store: Store, older_than: timedelta, notify_all: Callable[[], None]) -> int:
+    """Delete runs that ended longer ago than this; wake everybody, since somebody may be reading one of them.
+
+    Cancelled, it has deleted some.
+
+    Raises:
+        ConfigurationError: ``older_than`` is negative.
+    """
+    if older_than < timedelta(0):
+        raise ConfigurationError("older_than must not be negative")
+    finished_before = now_micros() - older_than // timedelta(microseconds=1)
+    total = 0
+    try:
+        while pruned := await store.prune_runs(finished_before=finished_before, limit=BATCH):
+            total += pruned
+    finally:
+        notify_all()
+    return total
