@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,10 @@ from aioruns import (
     RunManager,
     RunStatus,
     StoreUnavailable,
+    _engine,
     current_run,
     job,
 )
-from aioruns._engine import Engine
 from aioruns.abc import Ending, Fence, NewRun
 from aioruns.stores import SQLiteStore
 
@@ -298,7 +297,7 @@ async def test_G6_what_is_said_while_the_database_is_locked_is_stored_once_and_i
 async def test_G8_closing_is_bounded_while_the_database_is_locked(
     database: Path, hasty: SQLiteStore, puppet: Puppet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Engine, "close", partialmethod(Engine.close, bound=0.1))
+    monkeypatch.setattr(_engine, "CLOSE_BOUND", 0.1)
     manager = RunManager(hasty, shutdown_grace=0)
     await manager.open()
     handle = await manager.start_run(puppet.job(1), key="a")
@@ -433,7 +432,7 @@ async def test_file_that_was_overwritten_cannot_be_opened(database: Path) -> Non
 async def test_G8_manager_of_a_file_that_was_overwritten_tells_and_closes(
     database: Path, puppet: Puppet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Engine, "close", partialmethod(Engine.close, bound=0.1))
+    monkeypatch.setattr(_engine, "CLOSE_BOUND", 0.1)
     manager = RunManager(database, shutdown_grace=0, store_timeout=0.05)
     await manager.open()
     handle = await manager.start_run(puppet.job(1))

@@ -61,7 +61,7 @@ async def test_N1_a_task_cancelled_at_any_turn_of_its_finalisation_stores_the_en
         assert manager.current_run_id("k") is None
         if over:
             break
-    assert turn > 3
+    assert turn > 3  # pyright: ignore[reportPossiblyUnboundVariable]
     assert set(statuses(database).values()) == {"completed"}
 
 

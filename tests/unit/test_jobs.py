@@ -35,7 +35,7 @@ def refused(error: BaseException) -> str:
 
 def test_a_job_looks_like_its_function() -> None:
     assert isinstance(build, Job)
-    assert (build.name, build.__name__, build.__doc__) == ("build", "build", "Build something.")
+    assert (build.name, build.__name__, build.__doc__) == ("build", "build", "Build something.")  # pyright: ignore[reportAttributeAccessIssue]
     assert inspect.signature(build) == inspect.signature(build.function)
     assert (build.is_async, build.timeout, build.cancel_grace) == (True, None, 0.0)
     assert repr(build) == "<Job 'build'>"
@@ -150,7 +150,7 @@ def test_a_call_runs_nothing_and_checks_its_arguments() -> None:
     assert (call.job, call.bound.args, repr(call)) == (build, (3, "part"), "<JobCall of 'build'>")
     for arguments in ((), (1, 2, 3)):
         with pytest.raises(TypeError):
-            build(*arguments)
+            build(*arguments)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError):
         build(project=3)  # type: ignore[call-arg]
 

@@ -213,7 +213,7 @@ async def test_N2_a_cancel_requested_before_closing_is_a_cancel(open_manager: Op
     await puppet.enters(1)
     await handle.cancel(reason="asked before")
     closing = asyncio.create_task(manager.aclose())
-    await eventually(lambda: len(puppet.asked) == 2)
+    await eventually(lambda: len(puppet.asked) >= 2)
     puppet.fail(1, asyncio.CancelledError())
     await closing
     run = await handle.wait()
@@ -249,7 +249,7 @@ async def test_G8_a_function_that_does_not_end_keeps_its_row_and_its_key_and_clo
     with pytest.raises(RunConflict) as refusal:
         await successor.start_run(puppet.job(3), key="k")
     assert refusal.value.active_run_id == stuck.id
-    events = [event async for event in _stored(successor, stuck.id)]
+    events = [event async for event in _stored(successor, stuck.id)]  # pyright: ignore[reportGeneralTypeIssues]
     assert [event.data["traceback"] for event in events if event.kind == "log"] != []
 
     with pytest.raises(ManagerClosed):

@@ -178,9 +178,9 @@ async def test_a_manager_that_is_not_open_refuses_everything(database: Path, sta
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
 
     if state == "while closing":
-        assert (await manager.get_run(running.id)).status == "running"
+        assert (await manager.get_run(running.id)).status == "running"  # pyright: ignore[reportPossiblyUnboundVariable]
         puppet.end(1)
-        await closing
+        await closing  # pyright: ignore[reportGeneralTypeIssues, reportPossiblyUnboundVariable]
     for use in (
         manager.current_run_id,
         lambda: manager.get_handle(1),
@@ -192,7 +192,7 @@ async def test_a_manager_that_is_not_open_refuses_everything(database: Path, sta
         lambda: manager.read_events(1),
     ):
         with pytest.raises(ManagerClosed):
-            await use()
+            await use()  # pyright: ignore[reportGeneralTypeIssues]
     assert not database.exists() or len(rows(database)) == (state == "while closing")
 
 

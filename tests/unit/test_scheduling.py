@@ -31,7 +31,7 @@ class Bench:
 
     def enqueue(self, run_id: int) -> Any:
         active = SimpleNamespace(run=SimpleNamespace(id=run_id), has_slot=False)
-        self.capacity.enqueue(active)
+        self.capacity.enqueue(active)  # pyright: ignore[reportArgumentType]
         return active
 
 
