@@ -99,6 +99,18 @@ async def test_N1_runs_whose_tasks_are_cancelled_before_their_first_step_do_not_
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+async def test_N1_a_run_whose_task_is_cancelled_while_it_is_claimed_is_asked_to_end(
+    programs: Programs, kind: str
+) -> None:
+    program = programs.run("leave_at_claim.py", kind, flags=("-W", "always"))
+    assert await program.exits(within=SOON) == 0
+    programs.check_all_over()
+    assert list(programs.statuses().values()) == ["completed", "interrupted"]
+    check_silence(program)
+
+
+@pytest.mark.asyncio
 async def test_G8_a_torn_down_manager_starts_no_runs(programs: Programs) -> None:
     program = programs.run("start_late.py", flags=("-W", "always"))
     assert await program.exits(within=SOON) == 0

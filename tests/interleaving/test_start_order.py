@@ -151,7 +151,8 @@ async def test_S1_whoever_meets_a_run_that_is_being_started_meets_it_registered(
     await gate.reached.wait()
     second = asyncio.create_task(manager.start_run(puppet.job(2), key="k", on_conflict=on_conflict))
     second.add_done_callback(lambda _: found.append(manager.current_run_id("k")))
-    await manager.read_events(1)
+    await turns(5)
+    await manager.start_run(puppet.job(3))  # goes the same way to the database, behind it
     await turns(20)
     gate.open()
     handle = await first

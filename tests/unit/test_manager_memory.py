@@ -177,10 +177,26 @@ async def test_R1_nothing_is_kept_of_a_run_after_any_outcome(
     assert await (await manager.start_run(chatty(3), key="k")) == 3
 
 
-@pytest.mark.parametrize("timeout", [1000, 0.01])
-async def test_R1_a_timer_keeps_nothing_of_a_run_that_has_ended(manager: RunManager, timeout: float) -> None:
-    call = chatty(1) if timeout == 1000 else Puppet().job(1)
-    await (await manager.start_run(call, timeout=timeout)).wait()
+async def cancel_itself(manager: RunManager) -> None:
+    @job
+    async def cancels_itself() -> None:
+        await manager.cancel_run(current_run().id)
+
+    await (await manager.start_run(cancels_itself())).wait()
+
+
+async def end_in_time(manager: RunManager) -> None:
+    await (await manager.start_run(chatty(1), timeout=1000))
+
+
+@pytest.mark.parametrize(
+    "outcome", [end_in_time, time_out, cancel, cancel_itself], ids=lambda outcome: outcome.__name__
+)
+async def test_R1_a_timer_keeps_nothing_of_a_run_that_has_ended(
+    manager: RunManager, outcome: Callable[[RunManager], Any]
+) -> None:
+    """A cancelled timer stays in the event loop until its time comes."""
+    await outcome(manager)
     await idle(manager)
     await turns(20)
     assert active_runs() == 0
