@@ -96,9 +96,13 @@ class Executor:
                 return
             active.run = run
             self._notify(run.id)
-        await self._call(active)
-        if not active.function_over:
-            return
+        if cancellation is None:
+            await self._call(active)
+            if not active.function_over:
+                return
+        else:  # somebody cancelled the task before there was a function to cancel
+            active.error = cancellation
+            active.end_function()
         cancellation = await self.finish(active) or cancellation
         if cancellation is not None:
             raise cancellation

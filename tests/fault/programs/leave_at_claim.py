@@ -1,4 +1,4 @@
-"""``leave_at_claim.py DATABASE KIND``: leaves while a run that has waited for its turn is being claimed, and has not begun.
+"""``leave_at_claim.py DATABASE KIND``: leaves while a run that has waited for its turn is claimed, and has not begun.
 
 KIND is the kind of its function: ``coroutine`` or ``thread``.
 """
