@@ -88,6 +88,8 @@ class Executor:
     async def _execute(self, active: ActiveRun) -> None:
         active.task = asyncio.current_task()  # an eager task is here before ``launch`` has its name
         active.entered = True
+        if active.function_over:  # it was ended while it waited, after its launch and before this step
+            return
         cancellation: asyncio.CancelledError | None = None
         if active.run.status is RunStatus.PENDING:
             run, cancellation = await self._persist(active, lambda: self._claim(active))

@@ -219,6 +219,40 @@ async def test_C9_a_run_cancelled_at_any_turn_of_its_promotion_never_runs_after_
     assert answers == {"cancelled", "cancelling"}
 
 
+@pytest.mark.parametrize("by", ["a starter that gave up", "another manager"])
+async def test_C9_a_run_cancelled_while_pending_does_not_run_when_its_turn_comes_at_that_moment(
+    open_manager: Open, database: Path, by: str
+) -> None:
+    store, puppet = SQLiteStore(database), Puppet()
+    manager, other = await open_manager(store, max_running=1), await open_manager()
+    first = await manager.start_run(puppet.job(1))
+    await puppet.enters(1)
+    makes_room = hold_answer(store, "finish_run", only_first=True)
+    if by == "another manager":
+        is_told = hold_answer(store, "get_run", only_first=True)
+        await manager.start_run(puppet.job(2))
+        await other.cancel_run(2)
+    else:
+        is_told = hold_answer(store, "request_cancel", only_first=True)
+        inserts = hold_answer(store, "insert_run", only_first=True)
+        start = asyncio.create_task(manager.start_run(puppet.job(2)))
+        await inserts.reached.wait()
+        start.cancel()
+        inserts.open()
+    await is_told.reached.wait()
+    puppet.end(1)
+    await makes_room.reached.wait()
+    makes_room.open()
+    is_told.open()
+    await first
+    run = await manager.wait_run(2)
+    assert (run.status, run.started_at) == ("cancelled", None)
+    await turns(20)
+    assert puppet.entered == [1]
+    puppet.end(3, "the slot is free")
+    assert await (await manager.start_run(puppet.job(3))) == "the slot is free"
+
+
 # Time-outs
 
 

@@ -74,6 +74,15 @@ class Endings(ContractCase):
         assert len(events) == 202
         assert events[-1].terminal
 
+    async def test_G6_what_a_store_reads_while_it_writes_is_stored(self, owner: Owner, other: Owner) -> None:
+        for _ in range(5):
+            run = await owner.insert()
+            ending = asyncio.ensure_future(owner.finish(run, events=[said(number) for number in range(1, 201)]))
+            while (await owner.read(run)).active:
+                await asyncio.sleep(0)
+            assert not (await other.read(run)).active
+            await ending
+
     async def test_events_that_are_stored_already_are_not_stored_again_with_the_end(self, owner: Owner) -> None:
         run = await owner.insert()
         await owner.store.append_events(run.id, owner.fence, [said(1), said(2)])
@@ -153,6 +162,18 @@ class Endings(ContractCase):
         assert not isinstance(refused.value, StoreUnavailable)  # that would mean: try again
         assert await owner.read(run) == run
         assert len(await owner.events(run)) == 1
+
+    async def test_end_that_is_refused_fails_no_other(self, owner: Owner) -> None:
+        pending, running = await owner.insert(status=RunStatus.PENDING), await owner.insert()
+        _, ended, inserted = await asyncio.gather(
+            owner.finish(pending, RunStatus.COMPLETED),
+            owner.finish(running, RunStatus.COMPLETED),
+            owner.insert(),
+            return_exceptions=True,
+        )
+        assert isinstance(ended, Run)
+        assert isinstance(inserted, Run)
+        assert [await owner.read(run) for run in (pending, running, inserted)] == [pending, ended, inserted]
 
     async def test_T3_end_tells_updated_and_refused_apart(self, owner: Owner) -> None:
         run = await owner.insert()
