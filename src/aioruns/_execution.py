@@ -98,13 +98,11 @@ class Executor:
                 return
             active.run = run
             self._notify(run.id)
-        if cancellation is None:
-            await self._call(active)
-            if not active.function_over:
-                return
-        else:  # somebody cancelled the task before there was a function to cancel
-            active.error = cancellation
-            active.end_function()
+        if cancellation is not None and self._stopping():
+            active.cancel_event.set()  # the event loop is being torn down: too late to begin
+        await self._call(active)
+        if not active.function_over:
+            return
         cancellation = await self.finish(active) or cancellation
         if cancellation is not None:
             raise cancellation

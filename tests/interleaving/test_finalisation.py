@@ -115,7 +115,9 @@ async def test_N1_a_task_cancelled_while_the_store_works_on_its_end_stores_it_on
     assert task.cancelled()
 
 
-async def test_N1_a_task_cancelled_while_it_claims_its_run_claims_it_once(open_manager: Open, database: Path) -> None:
+async def test_N1_a_task_cancelled_while_it_claims_its_run_never_begins_and_ends_it(
+    open_manager: Open, database: Path
+) -> None:
     store, puppet = SQLiteStore(database), Puppet()
     manager = await open_manager(store, max_running=1)
     await manager.start_run(puppet.job(1))
@@ -126,9 +128,10 @@ async def test_N1_a_task_cancelled_while_it_claims_its_run_claims_it_once(open_m
     task_of(manager, 2).cancel()
     await turns(5)
     gate.open()
-    puppet.end(2, "done")
-    assert await second == "done"
-    assert await read_all(manager, 2) == ["pending", "running", "completed"]
+    with pytest.raises(RunFailed, match="the task was cancelled, and not through cancel_run"):
+        await second
+    assert await read_all(manager, 2) == ["pending", "running", "failed"]
+    assert puppet.entered == [1]
 
 
 async def test_N3_a_task_cancelled_before_its_first_step_is_not_lost(manager: RunManager, database: Path) -> None:
