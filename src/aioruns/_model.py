@@ -187,7 +187,7 @@ class RunFilter:
 
     @property
     def statuses(self) -> tuple[RunStatus, ...]:
-        """The statuses asked for; empty for all."""
+        """The statuses asked for; empty also if none was given, when all are meant."""
         return () if self.status is None else tuple(RunStatus(status) for status in self.status)
 
 

@@ -75,7 +75,7 @@ class Watcher:
 
     async def watch(self) -> None:
         """Watch until cancelled."""
-        behind = False
+        look_again = False
         while True:
             if not (self._registry or self._watched() or self._doubts):
                 self._interest.clear()
@@ -84,12 +84,13 @@ class Watcher:
             try:
                 if self._doubts:
                     await self._end_strays()
-                # What has changed is looked at again until that has succeeded once.
-                behind = behind or await self._store.wait_changed()
-                if behind:
+                if await self._store.wait_changed() or look_again:
+                    # Once more if that fails, or if it may have been about a run that is stored and not registered yet.
+                    look_again = True
                     self._notify_all()
+                    starting = self._starting()
                     await self.look()
-                    behind = False
+                    look_again = starting
             except StoreUnavailable:
                 await asyncio.sleep(PAUSE)
 

@@ -139,6 +139,27 @@ async def test_S1_another_manager_that_sees_the_row_reaches_the_run(open_manager
     assert (run.status, run.cancel_reason) == ("cancelled", "from elsewhere")
 
 
+@pytest.mark.parametrize("max_running", [None, 1], ids=["running", "pending"])
+async def test_S1_a_cancel_from_elsewhere_that_is_seen_before_the_run_is_registered_is_not_forgotten(
+    open_manager: Open, database: Path, max_running: int | None
+) -> None:
+    store, puppet = SQLiteStore(database), Puppet()
+    manager, other = await open_manager(store, max_running=max_running), await open_manager()
+    await manager.start_run(puppet.job(1))
+    before = await eventually(lambda: store._seen_version)
+    inserts = hold_answer(store, "insert_run")
+    start = asyncio.create_task(manager.start_run(puppet.job(2), key="k"))
+    await inserts.reached.wait()
+    await other.cancel_run(2, reason="from elsewhere")
+    await eventually(lambda: store._seen_version != before)
+    await turns(20)
+    await manager.read_events(1)  # behind whatever the watch reads now
+    await turns(20)
+    inserts.open()
+    run = await (await start).wait(timeout=2)
+    assert (run.status, run.cancel_reason) == ("cancelled", "from elsewhere")
+
+
 @pytest.mark.parametrize("on_conflict", ["reject", "join"])
 async def test_S1_whoever_meets_a_run_that_is_being_started_meets_it_registered(
     open_manager: Open, database: Path, on_conflict: str

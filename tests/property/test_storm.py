@@ -11,9 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import idle, rows, turns
+from tests.support import eventually, idle, rows, turns
 
-from aioruns import RunAlreadyFinished, RunConflict, RunFailed, RunHandle, RunManager, RunStatus, current_run, job
+from aioruns import (
+    ManagerClosed,
+    RunAlreadyFinished,
+    RunConflict,
+    RunFailed,
+    RunHandle,
+    RunManager,
+    RunStatus,
+    StoreUnavailable,
+    current_run,
+    job,
+)
 from aioruns._lifecycle import is_allowed
 
 pytestmark = pytest.mark.asyncio
@@ -31,6 +42,7 @@ class Storm:
         self.entered: list[int] = []
         self.ends: dict[int, str] = {}
         self.known: list[RunHandle[Any]] = []
+        self.closing = False
         self.work = job(name="work")(self._work)
 
     async def _work(self, length: int, stubborn: bool, fails: bool) -> int:
@@ -59,7 +71,10 @@ class Storm:
         chance = self.chance
         for _ in range(steps):
             act = chance.choice([self.start, self.start, self.start, self.give_up, self.cancel, self.wait])
-            await act()
+            try:
+                await act()
+            except (ManagerClosed, StoreUnavailable):
+                assert self.closing
             await turns(chance.randrange(30))
 
     def starting(self) -> Any:
@@ -98,6 +113,27 @@ class Storm:
                     assert await handle == handle.id
 
 
+async def check(database: Path, storm: Storm, reader: RunManager) -> list[str]:
+    """Compare what is stored with what the functions did; return how the runs ended."""
+    assert len(storm.entered) == len(set(storm.entered)), "a function was called twice"
+    assert storm.executing == {}
+    stored = rows(database)
+    asked = {"cancelled", "interrupted"} if storm.closing else {"cancelled"}
+    expected = {"returned": {"completed"}, "raised": {"failed"} | asked, "never entered": asked}
+    for row in stored:
+        end = storm.ends.get(row["id"], "never entered")
+        assert row["status"] in expected[end], f"run {row['id']}: {end}, but {row['status']}"
+        assert (row["status"] == "cancelled") <= (row["cancel_requested_at"] is not None)
+        events = rows(database, "SELECT * FROM events WHERE run_id = ? ORDER BY seq", row["id"])
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    for run_id in (row["id"] for row in stored):
+        events = await reader.read_events(run_id)
+        path = [RunStatus(event.data["status"]) for event in events if event.kind == "status"]
+        assert all(is_allowed(*step) for step in itertools.pairwise(path))
+        assert events[-1].terminal
+    return [row["status"] for row in stored]
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_G2_G3_T1_a_storm_of_callers_leaves_only_the_truth(
     open_manager: Callable[..., Any], database: Path, seed: int
@@ -109,20 +145,22 @@ async def test_G2_G3_T1_a_storm_of_callers_leaves_only_the_truth(
             callers.create_task(storm.caller(12))
     for manager in managers:
         await idle(manager)
+    ends = await check(database, storm, managers[0])
+    assert {"completed", "failed", "cancelled"} <= set(ends)
 
-    assert len(storm.entered) == len(set(storm.entered)), "a function was called twice"
-    assert storm.executing == {}
-    stored = rows(database)
-    assert len(stored) > 30
-    for row in stored:
-        end = storm.ends.get(row["id"], "never entered")
-        expected = {"returned": {"completed"}, "raised": {"failed", "cancelled"}, "never entered": {"cancelled"}}
-        assert row["status"] in expected[end], f"run {row['id']}: {end}, but {row['status']}"
-        assert (row["status"] == "cancelled") <= (row["cancel_requested_at"] is not None)
-        events = rows(database, "SELECT * FROM events WHERE run_id = ? ORDER BY seq", row["id"])
-        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-    paths = await asyncio.gather(*(managers[0].read_events(row["id"]) for row in stored))
-    for events in paths:
-        path = [RunStatus(event.data["status"]) for event in events if event.kind == "status"]
-        assert all(is_allowed(*step) for step in itertools.pairwise(path))
-        assert events[-1].terminal
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_G8_N2_a_manager_that_closes_in_a_storm_leaves_only_the_truth(
+    open_manager: Callable[..., Any], database: Path, seed: int
+) -> None:
+    managers = [await open_manager(max_running=3), await open_manager()]
+    storm = Storm(managers, seed)
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(15):
+            callers.create_task(storm.caller(12))
+        await eventually(lambda: len(storm.entered) > 10 + seed)
+        storm.closing = True
+        await managers[0].aclose()
+    await idle(managers[1])
+    await check(database, storm, managers[1])
+    assert rows(database, "SELECT * FROM runs WHERE finished_at IS NULL") == []

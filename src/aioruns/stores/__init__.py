@@ -26,7 +26,7 @@ def open_store(where: str | os.PathLike[str] | Store) -> Store:
     if isinstance(where, (str, os.PathLike)):
         text = os.fspath(where)
         return _from_url(text) if "://" in text else SQLiteStore(text)
-    if isinstance(where, Store):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(where, Store) and not isinstance(where, type):  # pyright: ignore[reportUnnecessaryIsInstance]
         return where
     raise ConfigurationError(f"a store is a path, a URL or a Store, not {type(where).__name__}")
 
