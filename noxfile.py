@@ -61,6 +61,22 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def proof(session: nox.Session) -> None:
+    """Run the tests that try many schedules, faults and kills, with thousands of cases."""
+    session.install("-e", ".[all]", *group("tests"))
+    session.run("pytest", "-m", "proof", "--effort=full", *session.posargs)
+
+
+@nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """The same for hours: thousands of kills, a million schedules."""
+    session.install("-e", ".[all]", *group("tests"))
+    session.run(
+        "pytest", "-m", "proof", "--effort=soak", "-o", "timeout=0", "-o", "faulthandler_timeout=0", *session.posargs
+    )
+
+
+@nox.session
 def packaging(session: nox.Session) -> None:
     """Build the distributions, and use the wheel as somebody does who installs it without extras."""
     session.install(*group("packaging"))

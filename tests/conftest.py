@@ -56,3 +56,44 @@ async def open_manager(database: Path) -> AsyncIterator[Callable[..., Awaitable[
 async def manager(open_manager: Callable[..., Awaitable[RunManager]]) -> RunManager:
     """An open manager on ``database``."""
     return await open_manager()
+
+
+EFFORTS = ("quick", "full", "soak")
+_tallies = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--effort",
+        choices=EFFORTS,
+        default="quick",
+        help="how many cases the tests marked `proof` try: quick everywhere, full once in CI, soak for hours",
+    )
+
+
+@pytest.fixture(scope="session")
+def scale(pytestconfig: pytest.Config) -> Callable[..., int]:
+    """Choose how many cases are tried: ``scale(quick=100, full=10_000, soak=1_000_000)``."""
+
+    def choose(*, quick: int, full: int, soak: int) -> int:
+        return (quick, full, soak)[EFFORTS.index(pytestconfig.getoption("--effort"))]
+
+    return choose
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig: pytest.Config) -> Callable[..., None]:
+    """Count what was tried, for the end of pytest's report: ``tally("schedules", 10_000)``."""
+    counts = pytestconfig.stash.setdefault(_tallies, {})
+
+    def count(what: str, number: int = 1) -> None:
+        counts[what] = counts.get(what, 0) + number
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if counts := config.stash.get(_tallies, None):
+        terminalreporter.section("what was tried")
+        for what, number in counts.items():
+            terminalreporter.write_line(f"{number:>12,} {what}")

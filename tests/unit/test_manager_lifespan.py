@@ -294,8 +294,12 @@ async def test_G8_closing_ends_those_who_wait_for_a_function_that_does_not_end(
 async def test_G8_a_second_close_waits_for_the_first(open_manager: Open) -> None:
     manager, puppet = await open_manager(shutdown_grace=30), Puppet()
     await manager.start_run(puppet.job(1))
-    first, second = asyncio.create_task(manager.aclose()), asyncio.create_task(manager.aclose())
+    first = asyncio.create_task(manager.aclose())
+    await eventually(lambda: manager._closing is not None)
+    closing = manager._closing
+    second = asyncio.create_task(manager.aclose())
     await turns(10)
+    assert manager._closing is closing
     first.cancel()
     await turns(10)
     assert first.cancelled()
