@@ -269,6 +269,13 @@ def current_run() -> RunContext:
     return context
 
 
+def context_of(task: asyncio.Task[Any]) -> RunContext | None:
+    """Return the context of the run that a task belongs to, or None; before Python 3.12, tasks do not tell."""
+    get_context = getattr(task, "get_context", None)
+    context = None if get_context is None else get_context().get(_current)
+    return context if context is not None and context.id else None
+
+
 def enter_context(context: RunContext) -> None:
     """Make a context the current one, for the rest of this task or thread."""
     _current.set(context)

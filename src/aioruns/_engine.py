@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from aioruns import _capture
 from aioruns._active import ActiveRun
+from aioruns._blocking import BlockWatch
 from aioruns._cancelling import Canceller
 from aioruns._events import EventFeed
 from aioruns._execution import Executor
@@ -20,6 +21,7 @@ from aioruns._flushing import Flusher
 from aioruns._model import Run, now_micros
 from aioruns._outbox import Budget
 from aioruns._owned import OwnedTasks, insist
+from aioruns._patience import bounded
 from aioruns._reading import Reader
 from aioruns._redaction import Redact
 from aioruns._registry import Registry
@@ -53,7 +55,8 @@ class Engine:
     """
 
     def __init__(self, store: Store, *, max_running: int | None, redact: Redact, patience: float) -> None:
-        self.store = store
+        store = self.store = bounded(store, patience=patience)
+        self.loop = asyncio.get_running_loop()
         self.manager_id = uuid.uuid4().hex
         self.registry = Registry()
         self.feed = EventFeed(store, on_watched=self._look_out)
@@ -75,6 +78,7 @@ class Engine:
             notify=self.feed.notify,
             on_end=self._forget,
         )
+        self._blocking = BlockWatch(self.registry)
         self._capacity = Capacity(max_running, launch=self._launch, fail=self._end_unspawned)
         self._flusher = Flusher(store, notify=self.feed.notify, patience=patience)
         self.canceller = Canceller(
@@ -103,7 +107,7 @@ class Engine:
             self.registry,
             self._capacity,
             launch=self._launch,
-            fail=self._executor.finish,
+            fail=self._end_unspawned,
             cancel_abandoned=self.canceller.cancel_abandoned,
             on_doubt=self._watcher.suspect,
         )
@@ -154,8 +158,11 @@ class Engine:
         return self.closing or (self._keeper is not None and self._keeper.cancelling() > 0)
 
     def _launch(self, active: ActiveRun) -> None:
+        if self.closed:  # the answer to an insert came late
+            raise ManagerClosed("the manager was closed before the run began")
         self._executor.launch(active)
         self._watcher.wake()
+        self._blocking.wake()
 
     def _look_out(self) -> None:
         self._watcher.wake()
@@ -191,7 +198,7 @@ class Engine:
             if self.closed:
                 return
             self._closer = asyncio.current_task()
-            await self.starter.settle()
+            await self.starter.settle(timeout=bound)
             await self.registry.wait_until_none(lambda _: True, timeout=grace)
             self.closing = True
             for active in self.registry:
@@ -201,7 +208,7 @@ class Engine:
             self._executor.give_up()
             await self.registry.wait_until_none(lambda active: active.function_over, timeout=bound)
             self.closed = True
-            _, cancellation = await insist(self._let_go)
+            _, cancellation = await insist(lambda: self._let_go(bound))
             if cancellation is not None:
                 raise cancellation
 
@@ -214,16 +221,23 @@ class Engine:
             active.interrupting = True
             self._end_unspawned(active, asyncio.CancelledError())
 
-    async def _let_go(self) -> None:
+    async def _let_go(self, bound: float) -> None:
         """End everything but runs; may be called again when a teardown of the event loop has cancelled it."""
+        self._blocking.stop()
         await self.feed.aclose()
         await self._end_background()
         self._left_behind = bool(self.registry)
-        if self._left_behind:
-            self._outlast()
-        else:
-            await self._release_lease()
-        await self.store.aclose()
+        try:
+            async with asyncio.timeout(bound):
+                if self._left_behind:
+                    self._outlast()
+                else:
+                    await self._release_lease()
+                await self.store.aclose()
+        except TimeoutError:
+            log.warning("the store did not answer while its manager was closed: what waits for it may not be stored")
+            if not self._left_behind:
+                self.store.abandon_lease(self.manager_id)
         if self._capturing:
             self._capturing = False
             _capture.uninstall()
@@ -248,7 +262,7 @@ class Engine:
         for task in (self._rescuer, self._keeper):
             if task is not None and task is not self._closer:
                 task.cancel()
-                await asyncio.wait((task,))
+                await asyncio.wait((task,), timeout=STUCK_BOUND)
 
     def _outlast(self) -> None:
         """Keep the lease until the functions that go on have ended: of threads, even after the event loop has."""

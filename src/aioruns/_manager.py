@@ -40,7 +40,7 @@ class RunManager:
     """Starts runs, and gives what is known of them. One manager is open per application process.
 
     Open it with ``async with``, or with ``open`` and ``aclose``, which may be called in different tasks of one event
-    loop.
+    loop. Everything that is awaited must be awaited there; on another event loop it raises ``RuntimeError``.
 
     Args:
         store: A path, ``sqlite:///…``, or a ``Store``.
@@ -66,7 +66,7 @@ class RunManager:
         context_vars: Iterable[contextvars.ContextVar[Any]] = (),
         store_timeout: float = 30.0,
     ) -> None:
-        if max_running is not None and (not isinstance(max_running, int) or max_running < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if max_running is not None and (type(max_running) is not int or max_running < 1):
             raise ConfigurationError(f"max_running must be a whole number of at least 1, or None; not {max_running!r}")
         self._store = open_store(store)
         self._jobs = jobs_by_name(jobs)
@@ -123,10 +123,12 @@ class RunManager:
         Bounded; a second call waits for the first. Cancelling the call does not stop the closing.
 
         Raises:
-            RuntimeError: Called inside one of this manager's runs, for which it would have to wait.
+            RuntimeError: Called inside one of this manager's runs, for which it would have to wait; or on another event
+                loop than the one that opened it.
         """
         if self._opening is None:
             return
+        self._check_loop(self._opening.get_loop())
         context = current_context()
         if context is not None and self._engine is not None and context.owner == self._engine.manager_id:
             raise RuntimeError("aclose() was called inside a run of the same manager: it would wait for itself")
@@ -149,7 +151,17 @@ class RunManager:
                 "a RunManager was never closed: use async with, or await aclose()", ResourceWarning, stacklevel=2
             )
 
+    def _check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not asyncio.get_running_loop():
+            raise RuntimeError("the RunManager belongs to another event loop: use it on the one that opened it")
+
     def _engine_or_raise(self) -> Engine:
+        engine = self._engine_anywhere()
+        self._check_loop(engine.loop)
+        return engine
+
+    def _engine_anywhere(self) -> Engine:
+        """Return the engine for what only looks into memory, which any thread may do."""
         if self._engine is None or self._opening is None or not self._opening.done():
             raise ManagerClosed("the RunManager is not open: use async with, or await open()")
         if self._engine.closed:
@@ -292,11 +304,11 @@ class RunManager:
 
         Looks into memory only; see ``get_active_run`` for runs of other processes.
         """
-        return self._engine_or_raise().registry.current_id(key)
+        return self._engine_anywhere().registry.current_id(key)
 
     def get_handle(self, run_id: int) -> RunHandle[Any]:
         """Return a handle of a run, wherever it executes; whether it exists shows when the handle is used."""
-        active = self._engine_or_raise().registry.get(check_id(run_id))
+        active = self._engine_anywhere().registry.get(check_id(run_id))
         return RunHandle(self, run_id, active=active, decode=decode if active is None else active.work.decode_result)
 
     def get_job(self, name: str) -> Job[..., Any]:

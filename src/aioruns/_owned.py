@@ -69,7 +69,7 @@ class OwnedTasks:
         if not task.cancelled():
             task.exception()
 
-    async def settle(self) -> None:
-        """Wait for the tasks that there are now. Cancelling the wait changes nothing for them."""
+    async def settle(self, timeout: float | None = None) -> None:
+        """Wait for the tasks that there are now, ``timeout`` seconds at most. Cancelling the wait changes nothing."""
         if self._tasks:
-            await asyncio.wait(tuple(self._tasks))
+            await asyncio.wait(tuple(self._tasks), timeout=timeout)

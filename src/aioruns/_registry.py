@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 
 from aioruns._active import ActiveRun
@@ -53,12 +54,8 @@ class Registry:
 
     async def wait_until_none(self, which: Callable[[ActiveRun], bool], *, timeout: float) -> None:
         """Wait until there is no such run left, ``timeout`` seconds at most. Cancelling the wait changes nothing."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        timer = loop.call_at(deadline, self._changed.set)
-        try:
-            while any(map(which, self._runs.values())) and loop.time() < deadline:
-                self._changed.clear()
-                await self._changed.wait()
-        finally:
-            timer.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while any(map(which, self._runs.values())):
+                    self._changed.clear()
+                    await self._changed.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -40,7 +40,7 @@ class Starter:
         registry: Where runs are registered.
         capacity: Who may execute at once.
         launch: Creates the task of a run.
-        fail: Stores that a run could not be spawned.
+        fail: Ends a run that could not be spawned; ``ended`` is set when that is stored, or cannot be at present.
         cancel_abandoned: Cancels a run whose starter went away, unless somebody else shares it.
         on_doubt: Called when it is not known whether a row was inserted.
     """
@@ -53,7 +53,7 @@ class Starter:
         capacity: _Slots,
         *,
         launch: Callable[[ActiveRun], None],
-        fail: Callable[[ActiveRun], Awaitable[object]],
+        fail: Callable[[ActiveRun, BaseException], None],
         cancel_abandoned: Callable[[int], Coroutine[Any, Any, None]],
         on_doubt: Callable[[], None],
     ) -> None:
@@ -75,14 +75,9 @@ class Starter:
         """Whether a section is under way, so that a row may be stored that is not registered yet."""
         return bool(self._sections)
 
-    async def settle(self) -> None:
-        """Wait for the sections that are under way. Cancelling the wait changes nothing."""
-        await self._sections.settle()
-
-    async def settle_all(self) -> None:
-        """Wait for the sections that are under way, and for what abandoned ones have to cancel."""
-        await self._sections.settle()
-        await self._abandonments.settle()
+    async def settle(self, timeout: float | None = None) -> None:
+        """Wait for the sections that are under way, ``timeout`` seconds at most; cancelling it changes nothing."""
+        await self._sections.settle(timeout)
 
     async def start(self, ticket: Ticket) -> Run:
         """Start a run, or find the one to join; return its row.
@@ -111,11 +106,16 @@ class Starter:
         try:
             async with self._lock(ticket.key):
                 run, inserted, cancellation = await self._insert(ticket)
+                # No await since the row came back: whoever reads it finds the run registered.
+                failure = self._spawn(ticket.active, run) if inserted else None
         except BaseException:
             ticket.active.work.discard()
             raise
         if not inserted:
             ticket.active.work.discard()
+        if failure is not None:
+            await ticket.active.ended.wait()  # behind the lock: while the store is away, other starts get their answer
+            raise failure
         if cancellation is not None:
             raise cancellation
         return run, inserted
@@ -129,34 +129,30 @@ class Starter:
         active = ticket.active
         active.has_slot = self._capacity.reserve()
         new = self._row(ticket)
-        registered = False
+        inserted = False
         try:
             (run, inserted), cancellation = await insist(lambda: self._store.insert_run(new))
-            if inserted:
-                # No await since the row came back: whoever reads it finds the run registered.
-                active.attach(run)
-                registered = True
-                await self._spawn(active)
         except StoreUnavailable:
             self._on_doubt()
             raise
         finally:
-            if not registered:
+            if not inserted:
                 self._give_back_slot(active)
         return run, inserted, cancellation
 
-    async def _spawn(self, active: ActiveRun) -> None:
+    def _spawn(self, active: ActiveRun, run: Run) -> BaseException | None:
+        """Register a run whose row is stored, and begin to execute it or let it wait; return what went wrong."""
+        active.attach(run)
         try:
             self._registry.add(active)
             if active.has_slot:
                 self._launch(active)
             else:
                 self._capacity.enqueue(active)
-        except BaseException as error:  # whatever it was, the row must not stay active
-            active.error = error
-            active.end_function()
-            await self._fail(active)
-            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the row must not stay active
+            self._fail(active, error)
+            return error
+        return None
 
     def _give_back_slot(self, active: ActiveRun) -> None:
         if active.has_slot:

@@ -205,7 +205,10 @@ class Store(Protocol):
         ...
 
     async def owned_runs(self, manager_id: str) -> list[Run]:
-        """Read the active runs of a manager."""
+        """Read the active runs of a manager, as every write leaves them that this store was asked for before.
+
+        That includes writes whose callers have been cancelled since.
+        """
         ...
 
     async def read_events(self, run_id: int, *, after: int, limit: int) -> list[RunEvent]:

@@ -287,7 +287,9 @@ class SQLiteStore:
 
     async def owned_runs(self, manager_id: str) -> list[Run]:
         """See ``Store``."""
-        return [run_of(row) for row in await self._fetch(query("owned_runs"), (manager_id,))]
+        # In the line of writes: behind an insert that nobody waits for any more, and that may still be committed.
+        (rows,) = await self._submit(Script([(query("owned_runs"), (manager_id,))]))
+        return [run_of(row) for row in rows]
 
     async def read_events(self, run_id: int, *, after: int, limit: int) -> list[RunEvent]:
         """See ``Store``."""
