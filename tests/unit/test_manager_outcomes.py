@@ -355,3 +355,22 @@ async def test_an_error_of_a_child_task_is_the_functions_own_affair(manager: Run
     assert isinstance(failure.__cause__, ExceptionGroup)
     assert "ValueError: inside" in (failure.run.traceback or "")
     await eventually(lambda: manager.current_run_id() is None)
+
+
+class Untouchable(Exception):
+    """Raises when anything at all is asked of it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(name)
+
+
+async def test_E5_an_exception_that_raises_when_it_is_looked_at_fails_its_run(manager: RunManager) -> None:
+    async def work() -> None:
+        raise Untouchable
+
+    handle = await manager.start_run(work(), key="k")
+    failure = await failure_of(handle)
+    assert failure.run.error == (
+        "RuntimeError: the function ended with a value or an exception that cannot be looked at"
+    )
+    assert manager.current_run_id("k") is None

@@ -22,15 +22,22 @@ COLUMNS: Final = (
 )
 
 
+_TEXTS: Final = {
+    file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
+    for file in files("aioruns.stores.sqlite").joinpath("queries").iterdir()
+}
+"""Read all at once: later there may be no file descriptor left, or other files by these names."""
+
+
 @cache
 def query(name: str, **parts: str) -> str:
-    """Read a statement; ``{columns}`` are those of a run, in the order that ``run_of`` takes."""
-    text = files("aioruns.stores.sqlite").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
+    """Give a statement; ``{columns}`` are those of a run, in the order that ``run_of`` takes."""
+    text = _TEXTS[name]
     return text.format(columns=COLUMNS, **parts) if "{" in text else text
 
 
 def many(name: str, rows: int, width: int) -> str:
-    """Read a statement whose ``{rows}`` are so many rows of so many bound values."""
+    """Give a statement whose ``{rows}`` are so many rows of so many bound values."""
     one = f"({', '.join('?' * width)})"
     return query(name, rows=", ".join([one] * rows))
 

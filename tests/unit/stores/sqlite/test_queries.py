@@ -32,6 +32,18 @@ def test_statement_is_read_with_its_columns() -> None:
     assert query("get_run").strip() == f"SELECT {COLUMNS} FROM runs WHERE id = ?"
 
 
+def test_G7_statements_need_no_file_once_they_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later there may be no file descriptor left."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("io.open", fail)
+    monkeypatch.setattr("builtins.open", fail)
+    query.cache_clear()
+    assert query("get_run")
+
+
 def test_statement_for_several_rows_binds_them_all() -> None:
     assert "VALUES (?, ?, ?, ?), (?, ?, ?, ?)" in many("claim_run", 2, 4)
 
