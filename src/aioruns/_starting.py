@@ -107,11 +107,11 @@ class Starter:
             async with self._lock(ticket.key):
                 run, inserted, cancellation = await self._insert(ticket)
                 # No await since the row came back: whoever reads it finds the run registered.
-                failure = self._spawn(ticket.active, run) if inserted else None
+                failure = self._spawn(ticket.active, run) if inserted and run.active else None
         except BaseException:
             ticket.active.work.discard()
             raise
-        if not inserted:
+        if not ticket.active.is_attached(run.id):
             ticket.active.work.discard()
         if failure is not None:
             await ticket.active.ended.wait()  # behind the lock: while the store is away, other starts get their answer
@@ -129,14 +129,15 @@ class Starter:
         active = ticket.active
         active.has_slot = self._capacity.reserve()
         new = self._row(ticket)
-        inserted = False
+        to_begin = False
         try:
             (run, inserted), cancellation = await insist(lambda: self._store.insert_run(new))
+            to_begin = inserted and run.active  # the answer may have been lost, and somebody has cancelled it meanwhile
         except StoreUnavailable:
             self._on_doubt()
             raise
         finally:
-            if not inserted:
+            if not to_begin:
                 self._give_back_slot(active)
         return run, inserted, cancellation
 

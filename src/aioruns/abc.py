@@ -142,7 +142,8 @@ class Store(Protocol):
 
         Returns:
             The inserted run and True; or False and the run that stands in its way, which is the one with the same
-            idempotency key, else the holder of the key. A repeated insert finds its own row while that is active.
+            idempotency key, else the holder of the key. A repeated insert finds its own row while that is active, and
+            also if it was ended before it began.
         """
         ...
 

@@ -339,3 +339,27 @@ async def test_S2_a_waiting_run_that_cannot_be_spawned_is_failed_and_harms_no_ot
     async with asyncio.timeout(2):
         assert await third == "third"
     assert manager.current_run_id() is None
+
+
+async def test_C9_a_run_that_is_cancelled_between_two_tries_of_its_insert_is_not_inserted_again(
+    open_manager: Open, database: Path
+) -> None:
+    store, puppet = SQLiteStore(database), Puppet()
+    manager = await open_manager(store, max_running=1)
+    other = await open_manager()
+    first = await manager.start_run(puppet.job(1))
+    gate = hold_answer(store, "insert_run", only_first=True)
+    start = asyncio.create_task(manager.start_run(puppet.job(2), key="k"))
+    await gate.reached.wait()
+    assert (await other.cancel_run(2)).status == "cancelled"
+    (section,) = manager._engine.starter._sections._tasks
+    section.cancel()  # as the teardown of the event loop does: the answer is lost, the insert is tried again
+
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert statuses(database) == {1: "running", 2: "cancelled"}
+    puppet.end(1)
+    await first
+    puppet.end(3, "next")
+    assert await (await manager.start_run(puppet.job(3), key="k")) == "next"
+    assert puppet.entered == [1, 3]

@@ -96,6 +96,13 @@ class Inserts(ContractCase):
         assert (again.id, again.status) == (run.id, RunStatus.RUNNING)
         assert statuses_of(await owner.events(run)) == ["pending", "running"]
 
+    async def test_C9_repeated_insert_finds_its_run_that_was_cancelled_before_it_began(self, owner: Owner) -> None:
+        new = owner.new(status=RunStatus.PENDING, key="a")
+        run, _ = await owner.store.insert_run(new)
+        cancelled = await owner.store.request_cancel(run.id, at=NOW + 1)
+        assert await owner.store.insert_run(new) == (cancelled, True)
+        assert await owner.store.owned_runs(owner.manager_id) == []
+
     async def test_repeated_insert_does_not_mark_its_run_as_shared(self, owner: Owner) -> None:
         new = owner.new(key="a", join=True)
         run, _ = await owner.store.insert_run(new)

@@ -50,8 +50,9 @@ CREATE TABLE runs (
 
 CREATE INDEX runs_by_key ON runs (key) WHERE key IS NOT NULL;
 
--- Active runs by owner, for rescue and for cancel requests of other processes; and an insert that is repeated finds its row.
-CREATE UNIQUE INDEX runs_active ON runs (manager_id, token) WHERE finished_at IS NULL;
+-- Active runs by owner, for rescue and for cancel requests of other processes. And an insert that is repeated finds its
+-- row, also if somebody has ended that meanwhile: nobody but its owner ends a run that has begun.
+CREATE UNIQUE INDEX runs_owned ON runs (manager_id, token) WHERE finished_at IS NULL OR started_at IS NULL;
 
 CREATE TABLE events (
     run_id   INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,

@@ -1,1 +1,1 @@
-SELECT {columns} FROM runs WHERE manager_id = ? AND token = ? AND finished_at IS NULL
+SELECT {columns} FROM runs WHERE manager_id = ? AND token = ? AND (finished_at IS NULL OR started_at IS NULL)
