@@ -70,9 +70,9 @@ class ActiveRun:
     """
 
     __slots__ = (
-        "__weakref__", "_report", "_timers", "cancel_event", "cancel_reason", "cancel_requested_at", "context", "ended",
-        "entered", "error", "failure", "function_over", "has_slot", "interrupting", "lost", "outbox", "result", "run",
-        "task", "thread", "timed_out", "values", "work",
+        "__weakref__", "_grace", "_limit", "_report", "cancel_event", "cancel_reason", "cancel_requested_at", "context",
+        "ended", "entered", "error", "failure", "function_over", "has_slot", "interrupting", "lost", "outbox", "result",
+        "run", "task", "thread", "timed_out", "values", "work",
     )  # fmt: skip
 
     run: Run
@@ -107,7 +107,8 @@ class ActiveRun:
         self.failure: StoreUnavailable | ManagerClosed | None = None
         self.result: Any = None
         self.error: BaseException | None = None
-        self._timers: list[asyncio.TimerHandle] = []
+        self._limit: asyncio.TimerHandle | None = None
+        self._grace: asyncio.TimerHandle | None = None
         self._report: asyncio.TimerHandle | None = None
 
     def attach(self, run: Run) -> None:
@@ -170,8 +171,8 @@ class ActiveRun:
     def start_timeout(self) -> None:
         """Start the clock of an attempt."""
         if self.run.timeout is not None:
-            self._timers.append(
-                asyncio.get_running_loop().call_later(self.run.timeout, self._time_out, context=contextvars.Context())
+            self._limit = asyncio.get_running_loop().call_later(
+                self.run.timeout, self._time_out, context=contextvars.Context()
             )
 
     def _time_out(self) -> None:
@@ -183,14 +184,17 @@ class ActiveRun:
             return
         self.cancel_event.set()
         loop = asyncio.get_running_loop()
-        if grace:
-            self._timers.append(loop.call_later(grace, self._cancel_task, context=contextvars.Context()))
-        else:
+        if not grace:
             self._cancel_task()
+        elif self._grace is None:  # asked again meanwhile, it has no less time
+            self._grace = loop.call_later(grace, self._cancel_task, context=contextvars.Context())
         if self._report is None:
             self._report = loop.call_later(REPORT_AFTER + grace, self.report_stack, context=contextvars.Context())
 
     def _cancel_task(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
         # Before it is entered, the event alone tells it not to begin; a thread can only be asked.
         if self.entered and not self.function_over and self.work.is_async and self.task is not None:
             self.task.cancel()
@@ -213,8 +217,6 @@ class ActiveRun:
     def end_function(self) -> None:
         """Note that the function has ended, or never will begin: nothing is to be asked of it any more."""
         self.function_over = True
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
-        if self._report is not None:
-            self._report.cancel()
+        for timer in (self._limit, self._grace, self._report):
+            if timer is not None:
+                timer.cancel()

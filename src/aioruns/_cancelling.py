@@ -85,6 +85,8 @@ class Canceller:
             try:
                 await self._request(run_id, now_micros(), ABANDONED, unless_shared=True)
                 return
+            except RunNotFound:  # it has ended, and been pruned
+                return
             except StoreUnavailable:
                 await asyncio.sleep(PAUSE)
 

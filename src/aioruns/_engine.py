@@ -238,9 +238,10 @@ class Engine:
             log.warning("the store did not answer while its manager was closed: what waits for it may not be stored")
             if not self._left_behind:
                 self.store.abandon_lease(self.manager_id)
-        if self._capturing:
-            self._capturing = False
-            _capture.uninstall()
+        finally:
+            if self._capturing:
+                self._capturing = False
+                _capture.uninstall()
 
     def _end_unspawned(self, active: ActiveRun, error: BaseException) -> None:
         """End a run whose function will never begin."""

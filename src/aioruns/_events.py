@@ -15,10 +15,12 @@ from aioruns.errors import ManagerClosed, RunNotFound, StoreUnavailable
 
 __all__ = ["EventFeed"]
 
-PAGE: Final = 500
-"""Events that are read at once."""
+PAGE: Final = 100
+"""Events that are read at once, and that a subscriber holds while it reads nothing."""
 RECENT: Final = 1000
 """Events of one watched run that are kept for all its subscribers."""
+RECENT_CHARACTERS: Final = 4 * 1024 * 1024
+"""How long the JSON of these events may be, altogether."""
 
 LAST_READS: Final = 1.0
 """Seconds for subscribers to read what is stored when the manager is closed."""
@@ -33,7 +35,8 @@ class _Channel:
         self.seen_version = -1  # the version at which somebody has read up to ``tail``, and there was nothing behind it
         self.tail = 0
         self.ended = False
-        self.recent: deque[RunEvent] = deque(maxlen=RECENT)
+        self.recent: deque[RunEvent] = deque()
+        self._characters = 0
         self.reading = asyncio.Lock()
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -54,14 +57,21 @@ class _Channel:
         """Return the recent events behind a cursor; empty if there are none, or if the first of them is not kept."""
         if not self.recent or not self.recent[0].seq <= seq + 1 <= self.recent[-1].seq:
             return []
-        return list(islice(self.recent, seq + 1 - self.recent[0].seq, None))
+        start = seq + 1 - self.recent[0].seq
+        return list(islice(self.recent, start, start + PAGE))
 
     def extend(self, events: list[RunEvent]) -> None:
         """Keep events that somebody has read, where they go on from what is kept."""
         if self.recent and events and events[0].seq > self.recent[-1].seq + 1:
             self.recent.clear()
+            self._characters = 0
         newest = self.recent[-1].seq if self.recent else 0
-        self.recent.extend(event for event in events if event.seq > newest)
+        for event in events:
+            if event.seq > newest:
+                self.recent.append(event)
+                self._characters += len(event.data_json)
+        while len(self.recent) > RECENT or self._characters > RECENT_CHARACTERS:
+            self._characters -= len(self.recent.popleft().data_json)
 
 
 class EventFeed:

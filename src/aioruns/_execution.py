@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
+import os
+import sys
+import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from aioruns._active import ActiveRun
 from aioruns._context import enter_context
@@ -17,7 +21,7 @@ from aioruns._redaction import Redact, describe
 from aioruns._serialization import NotStorable, encode
 from aioruns._threads import start_thread
 from aioruns.abc import Ending, Store
-from aioruns.errors import LeaseLost, RunError, StoreUnavailable
+from aioruns.errors import LeaseLost, StoreUnavailable
 
 __all__ = ["Executor"]
 
@@ -62,6 +66,7 @@ class Executor:
         self._stopping = stopping
         self._notify = notify
         self._on_end = on_end
+        self._pid = os.getpid()
         self._rest = OwnedTasks()
         self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -131,6 +136,8 @@ class Executor:
             active.error = RuntimeError("the function raised GeneratorExit")
         except BaseException as error:  # noqa: BLE001 - SystemExit too: it is the outcome, not this task's to raise
             active.error = error
+        if os.getpid() != self._pid:
+            _leave_fork(active.error)
         active.end_function()
 
     async def _call_in_thread(self, active: ActiveRun) -> Any:
@@ -203,9 +210,7 @@ class Executor:
                 return answer, cancelled or cancellation
             except LeaseLost:
                 raise
-            except Exception as error:  # the outcome must be stored, so whatever this is, it is tried again until close
-                if not isinstance(error, RunError):
-                    log.exception("run %s: the store failed in a way that is not known", active.run.id)
+            except StoreUnavailable as error:
                 if self._given_up.done():
                     self._tell(active, error)
                     return None, cancellation
@@ -218,9 +223,8 @@ class Executor:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     @staticmethod
-    def _tell(active: ActiveRun, error: Exception) -> None:
+    def _tell(active: ActiveRun, failure: StoreUnavailable) -> None:
         """Tell those who wait that the end of the run cannot be stored at present; the outcome stays in memory."""
-        failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
         active.outbox.fail(failure)
         active.give_up(failure)
 
@@ -275,6 +279,21 @@ class Executor:
             message, trace = describe(error, self._redact)
             active.context.write_line("warning", f"asked to end, the function raised {message}", trace=trace)
         return (None if status is RunStatus.CANCELLED else "the manager was closed before the run ended"), None
+
+
+def _leave_fork(error: BaseException | None) -> NoReturn:
+    """End a child process that the function has forked, and that has left the function.
+
+    All else in it is a copy of its parent's: an event loop that shares its wake-ups with the parent's, and no way out.
+    """
+    code = error.code if isinstance(error, SystemExit) else None
+    if error is not None and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+        code = 1
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _timeout_error(active: ActiveRun, error: BaseException) -> BaseException:

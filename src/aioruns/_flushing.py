@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -13,8 +12,6 @@ from aioruns.abc import Store
 from aioruns.errors import LeaseLost, StoreUnavailable
 
 __all__ = ["Flusher"]
-
-log = logging.getLogger("aioruns")
 
 PAUSE: Final = 0.1
 """Seconds until a store that was away is tried again; doubled up to ``LONGEST_PAUSE``."""
@@ -53,9 +50,7 @@ class Flusher:
                 outbox.lose(error)
                 loop.call_soon(active.lose)  # behind those who learn it from their flush
                 return
-            except Exception as error:
-                if not isinstance(error, StoreUnavailable):
-                    log.exception("run %s: its events could not be stored in a way that is not known", active.run.id)
+            except StoreUnavailable as error:
                 away_since = away_since or loop.time()
                 if loop.time() - away_since >= self._patience:
                     outbox.fail(error)

@@ -133,7 +133,7 @@ class RunEvent:
         seq: Its place in the run's stream: 1, 2, 3, … without a gap.
         at: When it was said, aware UTC.
         kind: ``status``, ``log``, ``progress``, ``step``, or the user's own.
-        data: What was said, as plain JSON values.
+        data_json: What was said, as JSON.
         attempt: The attempt of the run that was current.
     """
 
@@ -141,8 +141,13 @@ class RunEvent:
     seq: int
     at: datetime
     kind: str
-    data: Any
+    data_json: str
     attempt: int = 1
+
+    @property
+    def data(self) -> Any:
+        """What was said, as plain JSON values, decoded at each use."""
+        return msgspec.json.decode(self.data_json)
 
     @property
     def terminal(self) -> bool:

@@ -1,25 +1,28 @@
-"""A store whose calls answer in time, or raise ``StoreUnavailable``: a database that hangs is one that is away."""
+"""A store whose calls answer, or raise ``StoreUnavailable``: one that hangs or fails in an unknown way is away, too."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 from aioruns.abc import Store
-from aioruns.errors import StoreUnavailable
+from aioruns.errors import RunError, StoreUnavailable
 
 __all__ = ["bounded"]
+
+log = logging.getLogger("aioruns")
 
 SHORTEST: Final = 2.0
 """Seconds that every call has at least: more than ``wait_changed`` waits by itself."""
 
 
 def bounded(store: Store, *, patience: float) -> Store:
-    """Give a store every call of which ends within a time; opening and closing take what they take.
+    """Give a store whose calls end within a time and raise our errors only; opening and closing are left as they are.
 
-    A call that ran out of time has an unknown outcome, like one that was cancelled or raised ``StoreUnavailable``.
+    A call that ran out of time, or failed in an unknown way, has an unknown outcome, as ``StoreUnavailable`` says.
 
     Args:
         store: The store that is asked.
@@ -31,13 +34,18 @@ def bounded(store: Store, *, patience: float) -> Store:
 class _Call:
     """A call under way, in the task that waits for it."""
 
-    __slots__ = ("cancelling", "deadline", "late", "task")
+    __slots__ = ("cancelling", "deadline", "given_up", "task")
 
     def __init__(self, deadline: float) -> None:
         self.task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.cancelling = self.task.cancelling()
         self.deadline = deadline
-        self.late = False
+        self.given_up = ""  # why
+
+    def give_up(self, why: str) -> None:
+        if not self.given_up:
+            self.given_up = why
+            self.task.cancel()
 
 
 class _Bounded:
@@ -60,8 +68,11 @@ class _Bounded:
         try:
             await self.store.aclose()
         finally:
+            for call in self._calls:  # nobody answers them any more
+                call.give_up("the store was closed before it answered")
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
 
     async def call(self, verb: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         call = _Call(self._loop.time() + self.seconds)
@@ -71,12 +82,17 @@ class _Bounded:
         try:
             return await verb(*args, **kwargs)
         except asyncio.CancelledError:
-            if call.late and call.task.cancelling() - 1 <= call.cancelling:  # nobody but us has cancelled it
-                raise StoreUnavailable(f"the store has not answered within {self.seconds:g} s") from None
+            if call.given_up and call.task.cancelling() - 1 <= call.cancelling:  # nobody but us has cancelled it
+                raise StoreUnavailable(call.given_up) from None
             raise
+        except RunError:
+            raise
+        except Exception as error:
+            log.exception("the store failed in a way that is not known")
+            raise StoreUnavailable(f"the store failed: {type(error).__name__}: {error}") from error
         finally:
             del self._calls[call]
-            if call.late:
+            if call.given_up:
                 call.task.uncancel()
 
     def _wait_for(self, call: _Call) -> None:
@@ -89,9 +105,7 @@ class _Bounded:
             if call.deadline > now:
                 self._wait_for(call)
                 return
-            if not call.late:
-                call.late = True
-                call.task.cancel()
+            call.give_up(f"the store has not answered within {self.seconds:g} s")
 
 
 def _verb(name: str) -> Callable[..., Awaitable[Any]]:

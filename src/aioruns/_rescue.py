@@ -25,7 +25,7 @@ async def rescue(store: Store, notify_all: Callable[[], None]) -> None:
     Cancelled, it may have rescued some; the rest is for the next look.
     """
     try:
-        for run_id in await store.rescue_orphans(at=now_micros()):
+        for run_id in await store.rescue_orphans(now=now_micros):
             log.warning("run %s was interrupted: its process ended without finishing it", run_id)
     finally:
         notify_all()

@@ -22,6 +22,7 @@ class _Runs(Protocol):
     def __iter__(self) -> Iterator[ActiveRun]: ...
     def __len__(self) -> int: ...
     def __contains__(self, run_id: int) -> bool: ...
+    def get(self, run_id: int) -> ActiveRun | None: ...
 
 
 class Watcher:
@@ -92,21 +93,26 @@ class Watcher:
                     await self.look()
                     look_again = starting
             except StoreUnavailable:
+                look_again = True  # there may have been a change, and its news are lost
                 await asyncio.sleep(PAUSE)
 
     async def look(self) -> None:
         """Compare the rows of this manager with the runs here."""
-        here = list(self._registry)
+        here = [active.run.id for active in self._registry]
         rows = {run.id: run for run in await self._store.owned_runs(self._manager_id)}
-        for active in here:
-            row = rows.get(active.run.id)
+        for run_id in here:
+            active, row = self._registry.get(run_id), rows.get(run_id)
+            if active is None:
+                continue  # it has ended meanwhile
             if row is None:
                 await self._look_closer(active)
             elif row.status is RunStatus.CANCELLING and active.cancel_requested_at is None:
                 await self._apply(row)
 
     async def _look_closer(self, active: ActiveRun) -> None:
-        """A run here was not among the rows of this manager: it began later, or has been ended by another process."""
+        """A run here was not among the rows of this manager: it began later, or has ended here, or elsewhere."""
+        if active.function_over:
+            return
         run = await self._store.get_run(active.run.id)
         if active.function_over or (run is not None and run.active and run.manager_id == self._manager_id):
             return

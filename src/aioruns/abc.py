@@ -12,7 +12,7 @@ Rules that hold for every verb:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -127,10 +127,13 @@ class Store(Protocol):
         """Let go of a manager that leaves active runs behind, to be rescued by others. Works after ``aclose``."""
         ...
 
-    async def rescue_orphans(self, *, at: int) -> list[int]:
+    async def rescue_orphans(self, *, now: Callable[[], int]) -> list[int]:
         """End the active runs of every manager that is dead as ``interrupted``, and remove its row.
 
         Managers that are alive, however slow, are left alone. Of several rescuers one gets each manager.
+
+        Args:
+            now: Gives the time; asked once a manager is known to be dead, so that no run ends before its last words.
 
         Returns:
             Ids of the runs that were ended.

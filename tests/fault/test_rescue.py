@@ -13,9 +13,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.fault.programs import Program, Programs, jobs
-from tests.support import eventually
+from tests.support import eventually, hold_answer
 
-from aioruns import RunConflict, RunEvent, RunInterrupted, RunManager
+from aioruns import RunConflict, RunEvent, RunInterrupted, RunManager, RunStatus
+from aioruns._model import from_micros, now_micros
+from aioruns._rescue import rescue
+from aioruns.abc import Fence, NewEvent, NewRun
+from aioruns.stores import SQLiteStore
 
 
 @pytest_asyncio.fixture
@@ -168,6 +172,30 @@ async def read_to_end(manager: RunManager, run_id: int) -> list[RunEvent]:
     return [event async for event in manager.stream_events(run_id)]
 
 
+@pytest.mark.asyncio
+async def test_R3_a_rescued_run_does_not_end_before_its_last_sign_of_life(database: Path) -> None:
+    owner, rescuer = SQLiteStore(database), SQLiteStore(database)
+    await owner.open()
+    await owner.acquire_lease("owner", at=now_micros())
+    new = NewRun(status=RunStatus.RUNNING, job="job", created_at=now_micros(), manager_id="owner", token=1)
+    run, _ = await owner.insert_run(new)
+    await rescuer.open()
+    looking = hold_answer(rescuer, "_fetch", only_first=True)
+    rescuing = asyncio.create_task(rescue(rescuer, lambda: None))
+    await looking.reached.wait()
+    said = NewEvent(ordinal=1, kind="said", data="1", at=now_micros())
+    await owner.append_events(run.id, Fence("owner", 1), [said])
+    owner.abandon_lease("owner")  # as if its process had been killed
+    looking.open()
+    await rescuing
+    stored = await rescuer.get_run(run.id)
+    await owner.aclose()
+    await rescuer.aclose()
+    assert stored is not None
+    assert stored.finished_at is not None
+    assert stored.finished_at >= from_micros(said.at)
+
+
 # What is not dead
 
 
@@ -285,70 +313,3 @@ async def test_G7_a_forked_child_that_exits_with_all_its_clean_up_leaves_its_par
     assert await parent.says() == "completed"
     assert await parent.exits() == 0
     programs.check_all_over()
-
-
-# Killed at any time
-
-
-@pytest.mark.asyncio
-async def test_R3_X2_whenever_processes_are_killed_nothing_is_lost_doubled_or_stuck(programs: Programs) -> None:
-    ledger = programs.folder / "ledger"
-    rounds = 20
-    workers: list[Program] = []
-    for number in range(rounds):
-        workers.append(programs.run("kill_me.py", ledger))
-        assert await workers[-1].says()
-        # A different amount of work each time: killed before it starts anything, in the middle of it, or later.
-        await has_grown(ledger, by=37 * number, workers=workers)
-        if len(workers) == 2:
-            victim = workers.pop(number % 2)
-            with ledger.open("a") as lines:
-                lines.write(f"killing 0 {victim.pid}\n")
-            victim.kill()
-            programs.check()
-    for worker in workers:
-        worker.kill()
-    await look(programs)
-    programs.check_all_over()
-    judge(programs.statuses(), [line.split() for line in ledger.read_text().splitlines()])
-
-
-async def has_grown(ledger: Path, *, by: int, workers: list[Program]) -> None:
-    size = size_of(ledger) + by
-
-    def grown() -> bool:
-        for worker in workers:
-            assert worker.runs, worker.complaints
-        return size_of(ledger) >= size
-
-    await eventually(grown)
-
-
-def size_of(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def judge(statuses: dict[int, str], ledger: list[list[str]]) -> None:
-    """Hold the ledger against the database."""
-    killed: set[str] = set()
-    begun: dict[str, str] = {}  # functions that have begun, and in which process
-    ended: set[str] = set()
-    last = ""  # whose turn it is
-    for what, run_id, pid in ledger:
-        if what == "killing":
-            killed.add(pid)
-        elif what == "acknowledged":
-            assert int(run_id) in statuses, f"run {run_id} was acknowledged, and lost"
-        elif what == "begun":
-            assert run_id not in begun, f"run {run_id} began twice"
-            assert not last or last in ended or begun[last] in killed, f"run {run_id} began beside run {last}"
-            begun[run_id] = pid
-            last = run_id
-        else:
-            assert run_id == last, f"run {run_id} went on beside run {last}"
-            if what == "ended":
-                ended.add(run_id)
-    completed = {str(run_id) for run_id, status in statuses.items() if status == "completed"}
-    assert completed <= ended
-    assert len(completed) > 20
-    assert "interrupted" in statuses.values()

@@ -103,6 +103,7 @@ LIMITS = {
     "unstored events of all runs of a manager, in size": ("_outbox", "MAX_TOTAL_BYTES"),
     "runs or events read at once": ("_reading", "MAX_PAGE"),
     "recent events kept for the subscribers of a watched run": ("_events", "RECENT"),
+    "the same, in size": ("_events", "RECENT_CHARACTERS"),
     "runs deleted in one transaction of `prune`": ("_prune", "BATCH"),
 }
 

@@ -21,7 +21,7 @@ from aioruns import (
     StoreUnavailable,
     current_run,
 )
-from aioruns._events import PAGE, RECENT
+from aioruns._events import PAGE, RECENT, RECENT_CHARACTERS
 from aioruns.stores import SQLiteStore
 
 pytestmark = pytest.mark.asyncio
@@ -224,3 +224,25 @@ async def test_R1_nothing_is_kept_of_subscribers_that_left(manager: RunManager) 
     await reader
     gc.collect()
     await eventually(lambda: manager._engine is not None and not len(manager._engine.feed))
+
+
+async def test_G10_what_subscribers_hold_is_bounded_by_its_size_too(manager: RunManager) -> None:
+    """Large events: what is kept for all is a few megabytes, and one who stops reading holds a page."""
+    text, count = "x" * 60_000, 300
+
+    async def emit() -> None:
+        context = current_run()
+        for _ in range(count):
+            context.emit("large", text)
+            await context.flush()
+
+    handle = await manager.start_run(emit())
+    async with opened(manager.stream_events(handle.id)) as stalled:
+        await anext(stalled)
+        events = await collect(manager.stream_events(handle.id))
+        check_whole(events, handle.id)
+        assert len(events) == count + 2
+        del events
+        gc.collect()
+        held = sum(len(thing.data_json) for thing in gc.get_objects() if isinstance(thing, RunEvent))
+        assert held <= RECENT_CHARACTERS + (PAGE + 1) * (len(text) + 2)

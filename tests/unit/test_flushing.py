@@ -85,7 +85,7 @@ async def test_what_is_said_is_stored_and_told() -> None:
 
 @pytest.mark.usefixtures("no_pause")
 async def test_lost_acknowledgement_stores_nothing_twice() -> None:
-    journal = Journal(StoreUnavailable("was it stored?"), RuntimeError("who knows?"))
+    journal = Journal(StoreUnavailable("was it stored?"), StoreUnavailable("who knows?"))
     active = make_run(journal)
     say(active.outbox, "a")
     flush = asyncio.ensure_future(active.outbox.flush())

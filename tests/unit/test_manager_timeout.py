@@ -133,11 +133,12 @@ async def test_the_clock_starts_when_the_function_does(open_manager: Open) -> No
     first = await manager.start_run(puppet.job(1))
     second = await manager.start_run(puppet.job(2), timeout=1000)
     active = manager._engine.registry.get(second.id)
-    assert active._timers == []
+    assert active._limit is None
     puppet.end(1)
     await first
     await puppet.enters(2)
-    [timer] = active._timers
+    timer = active._limit
+    assert timer is not None
     assert 990 < timer.when() - asyncio.get_running_loop().time() < 1001
     puppet.end(2)
     await second
@@ -195,3 +196,22 @@ async def test_the_task_is_cancelled_when_the_grace_is_over(manager: RunManager)
     await handle.cancel()
     assert (await handle.wait()).status == "cancelled"
     assert times["task"] - times["event"] >= grace * 0.9
+
+
+async def test_R1_asking_again_within_the_grace_adds_nothing(manager: RunManager) -> None:
+    puppet = Puppet()
+    patient = job(cancel_grace=3600)(puppet.stubborn.function)
+    handle = await manager.start_run(patient(1))
+    await puppet.enters(1)
+    active = manager._engine.registry.get(handle.id)  # pyright: ignore[reportOptionalMemberAccess]
+    assert active is not None
+    await handle.cancel()
+    timer = active._grace
+    for _ in range(10):
+        await handle.cancel()
+    assert active._grace is timer
+    assert puppet.asked == []
+    puppet.end(1, "in time")
+    assert await handle == "in time"
+    assert timer is not None
+    assert timer.cancelled()

@@ -17,7 +17,7 @@ from aioruns._model import check_tags, check_text, from_micros, now_micros, to_m
 
 AT = datetime(2024, 5, 6, 7, 8, 9, 123457, UTC)
 RUN = Run(id=1, job="build", status=RunStatus.RUNNING, created_at=AT)
-EVENT = RunEvent(1, 1, AT, "log", {"level": "info"})
+EVENT = RunEvent(1, 1, AT, "log", '{"level": "info"}')
 
 
 @pytest.mark.parametrize("value", [RUN, EVENT, RunFilter(), Progress(1)], ids=lambda value: type(value).__name__)
@@ -71,8 +71,10 @@ def test_arguments_and_result_are_plain_values() -> None:
 
 @pytest.mark.parametrize("status", list(RunStatus))
 def test_event_of_a_terminal_status_is_terminal(status: RunStatus) -> None:
-    assert dataclasses.replace(EVENT, kind="status", data={"status": status.value}).terminal is not status.active
-    assert not dataclasses.replace(EVENT, kind="own", data={"status": status.value}).terminal
+    assert (
+        dataclasses.replace(EVENT, kind="status", data_json=f'{{"status": "{status}"}}').terminal is not status.active
+    )
+    assert not dataclasses.replace(EVENT, kind="own", data_json=f'{{"status": "{status}"}}').terminal
 
 
 def test_V2_unknown_status_raises() -> None:

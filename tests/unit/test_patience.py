@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.support import turns
 
-from aioruns import StoreUnavailable, _patience
+from aioruns import LeaseLost, StoreUnavailable, _patience
 from aioruns._patience import bounded
 
 pytestmark = pytest.mark.asyncio
@@ -149,3 +149,39 @@ async def test_R1_the_bound_keeps_nothing_of_who_called(scripted: Scripted) -> N
     assert kept() is None
     await store.aclose()
     assert scripted.closed
+
+
+async def test_F1_an_unknown_error_of_the_store_means_that_it_is_away(
+    scripted: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise ValueError("who knows?")
+
+    scripted.answers[1] = fail
+    with pytest.raises(StoreUnavailable, match="the store failed: ValueError: who knows") as away:
+        await bounded(scripted, patience=0).get_run(1)  # pyright: ignore[reportArgumentType]
+    assert isinstance(away.value.__cause__, ValueError)
+    [record] = caplog.records
+    assert record.exc_info is not None
+
+
+async def test_errors_of_ours_are_what_the_store_says_they_are(
+    scripted: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lose() -> None:
+        raise LeaseLost(1)
+
+    scripted.answers[1] = lose
+    with pytest.raises(LeaseLost):
+        await bounded(scripted, patience=0).get_run(1)  # pyright: ignore[reportArgumentType]
+    assert caplog.records == []
+
+
+async def test_G8_what_is_under_way_when_the_store_closes_ends(scripted: Scripted) -> None:
+    scripted.answers[1] = never
+    store = bounded(scripted, patience=3600)  # pyright: ignore[reportArgumentType]
+    call = asyncio.create_task(store.get_run(1))
+    await turns(2)
+    await store.aclose()
+    with pytest.raises(StoreUnavailable, match="closed before it answered"):
+        await call

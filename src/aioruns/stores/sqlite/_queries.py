@@ -87,4 +87,4 @@ def run_of(row: Row) -> Run:
 def event_of(run_id: int, row: Row) -> RunEvent:
     """Make an event of a row of ``read_events``."""
     seq, at, kind, attempt, data = row
-    return RunEvent(run_id, seq, from_micros(at), kind, decode(data), attempt)
+    return RunEvent(run_id, seq, from_micros(at), kind, data, attempt)

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import sqlite3
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import aiosqlite
@@ -209,7 +209,7 @@ class SQLiteStore:
             self._lease.abandon()
             self._lease = None
 
-    async def rescue_orphans(self, *, at: int) -> list[int]:
+    async def rescue_orphans(self, *, now: Callable[[], int]) -> list[int]:
         """See ``Store``."""
         if self._memory:
             return []
@@ -218,7 +218,7 @@ class SQLiteStore:
             lease = Lease(self._database, manager_id)
             if await anyio.to_thread.run_sync(lease.try_acquire):
                 try:
-                    rescued += await self._interrupt_runs(manager_id, at)
+                    rescued += await self._interrupt_runs(manager_id, now())
                 except BaseException:
                     lease.abandon()
                     raise

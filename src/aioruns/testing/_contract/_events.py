@@ -166,7 +166,7 @@ class Events(ContractCase):
         writing = asyncio.ensure_future(_write(owner, run))
         await _wait_for_events(other, run)
         owner.store.abandon_lease(owner.manager_id)
-        assert await other.store.rescue_orphans(at=NOW + 9) == [run.id]
+        assert await other.store.rescue_orphans(now=lambda: NOW + 9) == [run.id]
         with pytest.raises(LeaseLost):
             await writing
         events = await other.events(run)

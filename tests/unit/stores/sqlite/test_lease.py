@@ -229,7 +229,7 @@ async def test_rescue_takes_the_row_and_the_lock_file_of_the_dead(database: Path
     await dead.acquire_lease("m", at=0)
     dead.abandon_lease("m")
     assert lock_file(database).exists()
-    await rescuer.rescue_orphans(at=1)
+    await rescuer.rescue_orphans(now=lambda: 1)
     assert rows(database, "SELECT * FROM managers") == []
     assert not lock_file(database).exists()
     await asyncio.gather(dead.aclose(), rescuer.aclose())
@@ -245,10 +245,10 @@ async def test_rescue_that_cannot_be_stored_can_be_done_later(database: Path) ->
     assert dead._write is not None
     await dead._write.execute_fetchall("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable):
-        await rescuer.rescue_orphans(at=1)
+        await rescuer.rescue_orphans(now=lambda: 1)
     assert len(rows(database, "SELECT * FROM managers")) == 1
     await dead._write.execute_fetchall("ROLLBACK")
-    await rescuer.rescue_orphans(at=1)
+    await rescuer.rescue_orphans(now=lambda: 1)
     assert rows(database, "SELECT * FROM managers") == []
     await asyncio.gather(dead.aclose(), rescuer.aclose())
 
@@ -259,7 +259,7 @@ async def test_store_in_memory_needs_no_lock(tmp_path: Path, monkeypatch: pytest
     store = SQLiteStore(":memory:")
     await store.open()
     await store.acquire_lease("m", at=0)
-    assert await store.rescue_orphans(at=1) == []
+    assert await store.rescue_orphans(now=lambda: 1) == []
     await store.release_lease("m")
     await store.aclose()
     assert list(tmp_path.iterdir()) == []
