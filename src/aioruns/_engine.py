@@ -127,6 +127,32 @@ class Engine:
             ConfigurationError: The store cannot be what it is said to be.
             StoreUnavailable: The store cannot be reached.
         """
+        opened = self.loop.create_future()
+        self._keeper = self._tasks.create(self._keep(opened))
+        await opened
+
+    async def _keep(self, opened: asyncio.Future[None]) -> None:
+        """Open, then watch until closed. Cancelled by anybody else, the event loop is being torn down: close then.
+
+        All in one task: one that began to watch later might be cancelled before its first step, and never close.
+        """
+        try:
+            await self._open()
+        except BaseException as error:
+            if not opened.done():
+                opened.set_exception(error)
+            raise
+        if not opened.done():
+            opened.set_result(None)
+        try:
+            await self._watcher.watch()
+        except asyncio.CancelledError:
+            if not self.closed:
+                await self.close(grace=0, torn=True)
+                warnings.warn("a RunManager was not closed before its event loop", ResourceWarning, stacklevel=2)
+            raise
+
+    async def _open(self) -> None:
         try:
             await self.store.open()
             await self.store.acquire_lease(self.manager_id, at=now_micros())
@@ -139,17 +165,6 @@ class Engine:
         _capture.install()
         self._capturing = True
         self._rescuer = self._tasks.create(rescue_periodically(self.store, self.feed.notify_all))
-        self._keeper = self._tasks.create(self._keep())
-
-    async def _keep(self) -> None:
-        """Watch until closed. Cancelled by anybody else, the event loop is being torn down: close then."""
-        try:
-            await self._watcher.watch()
-        except asyncio.CancelledError:
-            if not self.closed:
-                await self.close(grace=0, torn=True)
-                warnings.warn("a RunManager was not closed before its event loop", ResourceWarning, stacklevel=2)
-            raise
 
     @property
     def stopping(self) -> bool:
@@ -224,6 +239,9 @@ class Engine:
     async def _let_go(self, bound: float) -> None:
         """End everything but runs; may be called again when a teardown of the event loop has cancelled it."""
         self._blocking.stop()
+        with contextlib.suppress(StoreUnavailable, TimeoutError):  # if it is away, the next manager ends what is left
+            async with asyncio.timeout(bound):
+                await self._watcher.resolve_doubts()
         await self.feed.aclose()
         await self._end_background()
         self._left_behind = bool(self.registry)

@@ -83,8 +83,7 @@ class Watcher:
                 await self._interest.wait()
                 continue
             try:
-                if self._doubts:
-                    await self._end_strays()
+                await self.resolve_doubts()
                 if await self._store.wait_changed() or look_again:
                     # Once more if that fails, or if it may have been about a run that is stored and not registered yet.
                     look_again = True
@@ -121,8 +120,10 @@ class Watcher:
         else:
             active.lose()
 
-    async def _end_strays(self) -> None:
+    async def resolve_doubts(self) -> None:
         """End the rows of this manager that nobody executes: what is left of inserts whose answer was lost."""
+        if not self._doubts:
+            return
         doubts = self._doubts
         await self._settle()
         rows = await self._store.owned_runs(self._manager_id)

@@ -66,7 +66,9 @@ class Lease:
 
     def release(self) -> None:
         """Let go and remove the file; the manager's row is gone, or never was."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(
+            OSError
+        ):  # gone already, or in a folder that is read-only now: who opens next removes it
             os.unlink(self.path)  # while the lock is held: afterwards it might be another's
         self._lock.release(force=True)
 

@@ -73,6 +73,7 @@ class SQLiteStore:
         self._manager_id = ""
         self._swept = False
         self._seen_version = 0
+        self._file: tuple[int, int] | None = None  # which file was opened
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {self.path!r}>"
@@ -93,6 +94,7 @@ class SQLiteStore:
                 self._read = await connect(
                     self._database, busy_timeout=self._busy_timeout, pragmas={"query_only": "ON"}
                 )
+            self._file = self._find_file()
         except BaseException as error:
             await self._disconnect()
             if isinstance(error, sqlite3.Error) and (away := unavailable(error, self.path)):
@@ -132,7 +134,9 @@ class SQLiteStore:
         try:
             if again:
                 await connection.rollback()
-            return await commit(connection, ops)
+            answers = await commit(connection, ops)
+            self._check_file()
+            return answers
         except (sqlite3.Error, ValueError, OverflowError) as error:
             await self._rollback(connection)
             if unavailable(error, self.path) is not None:
@@ -150,7 +154,26 @@ class SQLiteStore:
     def _connected(self, connection: aiosqlite.Connection | None) -> aiosqlite.Connection:
         if connection is None:
             raise StoreUnavailable(f"the database {self.path} is not open")
+        self._check_file()
         return connection
+
+    def _check_file(self) -> None:
+        """Raise if the path does not name the file any more that was opened.
+
+        In WAL mode SQLite goes on writing to a file that was moved or removed, where nobody finds what it stores; with
+        other journals it refuses: https://sqlite.org/rescode.html#readonly_dbmoved
+        """
+        if self._file is not None and self._find_file() != self._file:
+            raise StoreUnavailable(f"the database {self.path} is unavailable: another file has taken its place")
+
+    def _find_file(self) -> tuple[int, int] | None:
+        if self._memory:
+            return None
+        try:
+            found = os.stat(self._database)  # a microsecond: no reason to leave the event loop's thread
+        except OSError as error:
+            raise StoreUnavailable(f"the database {self.path} is unavailable: its file is gone ({error})") from error
+        return found.st_dev, found.st_ino
 
     def _submit(self, op: Op) -> Awaitable[Any]:
         if self._writer is None:
