@@ -17,6 +17,8 @@ log = logging.getLogger("aioruns")
 
 SHORTEST: Final = 2.0
 """Seconds that every call has at least: more than ``wait_changed`` waits by itself."""
+LATE: Final = 0.5
+"""Seconds for which the event loop must have stood still when a timer is so late."""
 
 
 def bounded(store: Store, *, patience: float) -> Store:
@@ -78,7 +80,7 @@ class _Bounded:
         call = _Call(self._loop.time() + self.seconds)
         self._calls[call] = None
         if self._timer is None:
-            self._wait_for(call)
+            self._wait_until(call.deadline)
         try:
             return await verb(*args, **kwargs)
         except asyncio.CancelledError:
@@ -95,15 +97,18 @@ class _Bounded:
             if call.given_up:
                 call.task.uncancel()
 
-    def _wait_for(self, call: _Call) -> None:
-        self._timer = self._loop.call_at(call.deadline, self._cancel_late, context=contextvars.Context())
+    def _wait_until(self, when: float) -> None:
+        self._timer = self._loop.call_at(when, self._give_up_late, when, context=contextvars.Context())
 
-    def _cancel_late(self) -> None:
+    def _give_up_late(self, due: float) -> None:
         self._timer = None
         now = self._loop.time()
+        if now - due > LATE:  # the event loop stood still: the answers may have come, and wait behind this
+            self._wait_until(now + LATE)
+            return
         for call in self._calls:
             if call.deadline > now:
-                self._wait_for(call)
+                self._wait_until(call.deadline)
                 return
             call.give_up(f"the store has not answered within {self.seconds:g} s")
 

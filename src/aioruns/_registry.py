@@ -49,7 +49,7 @@ class Registry:
     def current_id(self, key: str | None) -> int | None:
         """Return the id of the run here that holds a key; without a key, of the newest run here."""
         if key is None:
-            return next(reversed(self._runs), None)
+            return next(reversed(tuple(self._runs)), None)  # copied in one step: any thread may ask
         return self._current.get(key)
 
     async def wait_until_none(self, which: Callable[[ActiveRun], bool], *, timeout: float) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import threading
+import time
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -185,3 +187,27 @@ async def test_G8_what_is_under_way_when_the_store_closes_ends(scripted: Scripte
     await store.aclose()
     with pytest.raises(StoreUnavailable, match="closed before it answered"):
         await call
+
+
+async def test_F1_time_in_which_the_event_loop_stands_still_is_not_the_stores(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer has come meanwhile, and waits in the loop's line, behind the timer."""
+    monkeypatch.setattr(_patience, "LATE", 0.1)
+    executor_has_answered = threading.Event()
+
+    def answer_in_thread() -> str:
+        executor_has_answered.set()
+        return "a run"
+
+    async def answer() -> str:
+        told = await asyncio.to_thread(answer_in_thread)
+        await turns(5)  # from the database's thread to whoever asked, an answer passes through several hands
+        return told
+
+    scripted.answers[1] = answer
+    call = asyncio.create_task(bounded(scripted, patience=0).get_run(1))  # pyright: ignore[reportArgumentType]
+    await turns(2)
+    executor_has_answered.wait(20)
+    time.sleep(0.3)  # a job that blocks
+    assert await call == "a run"
