@@ -28,6 +28,7 @@ class Lease:
     def __init__(self, database: str, manager_id: str) -> None:
         self.path = f"{database}.{manager_id}.lock"
         self._lock = _new_lock(self.path)
+        self._inode = 0
 
     def acquire(self) -> None:
         """Take the lock of a fresh manager, and prove that the file system keeps it.
@@ -48,6 +49,7 @@ class Lease:
         try:
             probe.acquire()
         except Timeout:
+            self._inode = os.stat(self.path).st_ino
             return
         probe.release()
         self.release()
@@ -55,6 +57,19 @@ class Lease:
             f"file locks do not work beside {self.path!r}, so a dead process could not be told from a live one;"
             " put the database on a local disk"
         )
+
+    def renew(self) -> bool:
+        """Take the lock again if somebody has deleted its file, and tell whether that was so.
+
+        Raises:
+            ConfigurationError: It cannot be taken now.
+        """
+        with contextlib.suppress(OSError):
+            if self._lock.is_locked and os.stat(self.path).st_ino == self._inode:
+                return False
+        self._lock.release(force=True)
+        self.acquire()
+        return True
 
     def try_acquire(self) -> bool:
         """Take the lock of another manager; this succeeds only if its process certainly holds it no longer."""

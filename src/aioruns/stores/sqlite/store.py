@@ -205,12 +205,15 @@ class SQLiteStore:
             self._lease = self._lease or Lease(self._database, manager_id)
             await anyio.to_thread.run_sync(self._lease.acquire)
         self._manager_id = manager_id
-        values = (manager_id, os.getpid(), socket.gethostname(), at)
         try:
-            await self._submit(Script([(query("insert_manager"), values)]))
+            await self._insert_manager(at)
         except StoreUnavailable:
             await self._drop_lease()
             raise
+
+    async def _insert_manager(self, at: int) -> None:
+        values = (self._manager_id, os.getpid(), socket.gethostname(), at)
+        await self._submit(Script([(query("insert_manager"), values)]))
 
     async def release_lease(self, manager_id: str) -> None:
         """See ``Store``."""
@@ -236,6 +239,7 @@ class SQLiteStore:
         """See ``Store``."""
         if self._memory:
             return []
+        await self._renew_lease(now)
         rescued: list[int] = []
         for (manager_id,) in await self._fetch(query("other_managers"), (self._manager_id,)):
             lease = Lease(self._database, manager_id)
@@ -250,6 +254,15 @@ class SQLiteStore:
             self._swept = True
             await anyio.to_thread.run_sync(remove_strays, self._database)
         return rescued
+
+    async def _renew_lease(self, now: Callable[[], int]) -> None:
+        """Be alive again if somebody has deleted the lock's file: whoever saw that has taken this manager for dead."""
+        self._check_file()
+        try:
+            if self._lease is not None and await anyio.to_thread.run_sync(self._lease.renew):
+                await self._insert_manager(now())
+        except ConfigurationError as error:
+            raise StoreUnavailable(str(error)) from error
 
     async def _interrupt_runs(self, manager_id: str, at: int) -> list[int]:
         error = "the process that executed the run ended without finishing it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -18,6 +19,8 @@ import pytest
 from tests.support import rows
 from tests.unit.stores.interrupting import CANCELLED
 
+from aioruns._lifecycle import RunStatus
+from aioruns.abc import NewRun
 from aioruns.errors import ConfigurationError, StoreUnavailable
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite import _lease
@@ -263,3 +266,67 @@ async def test_store_in_memory_needs_no_lock(tmp_path: Path, monkeypatch: pytest
     await store.release_lease("m")
     await store.aclose()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lease_whose_file_was_deleted_is_taken_again(database: Path) -> None:
+    lease = Lease(str(database), "m")
+    lease.acquire()
+    assert not lease.renew()
+    lock_file(database).unlink()
+    assert lease.renew()
+    assert not lease.renew()
+    assert not Lease(str(database), "m").try_acquire()
+    lease.release()
+
+
+def test_lease_whose_file_another_has_taken_cannot_be_renewed_until_it_is_free(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lease, "PATIENCE", 0.0)
+    lease, rescuer = Lease(str(database), "m"), Lease(str(database), "m")
+    lease.acquire()
+    lock_file(database).unlink()
+    assert rescuer.try_acquire()
+    with pytest.raises(ConfigurationError, match="cannot be locked"):
+        lease.renew()
+    rescuer.abandon()
+    assert lease.renew()
+    lease.release()
+
+
+@pytest.mark.asyncio
+async def test_G7_manager_that_was_taken_for_dead_is_alive_again_at_its_next_look(database: Path) -> None:
+    mistaken, other = SQLiteStore(database), SQLiteStore(database)
+    await mistaken.open()
+    await other.open()
+    await mistaken.acquire_lease("m", at=1)
+    await other.acquire_lease("other", at=1)
+    first, _ = await mistaken.insert_run(new(1))
+    lock_file(database).unlink()
+    assert await other.rescue_orphans(now=lambda: 2) == [first.id]
+
+    assert await mistaken.rescue_orphans(now=lambda: 3) == []
+    second, _ = await mistaken.insert_run(new(2))
+    assert await other.rescue_orphans(now=lambda: 4) == []
+    await mistaken.aclose()
+    mistaken.abandon_lease("m")
+    assert await other.rescue_orphans(now=lambda: 5) == [second.id]
+    await other.release_lease("other")
+    await other.aclose()
+    assert rows(database, "SELECT * FROM managers") == []
+
+
+@pytest.mark.asyncio
+async def test_G7_run_of_a_manager_without_a_row_is_rescued(database: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        store = SQLiteStore(database)
+        await store.open()
+        stack.push_async_callback(store.aclose)
+        await store.acquire_lease("other", at=1)
+        run, _ = await store.insert_run(new(1))
+        assert await store.rescue_orphans(now=lambda: 2) == [run.id]
+        await store.release_lease("other")
+
+
+def new(token: int) -> NewRun:
+    return NewRun(manager_id="m", token=token, job="job", status=RunStatus.RUNNING, created_at=1)
