@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
+import anyio
+
 from aioruns import _capture
 from aioruns._active import ActiveRun
 from aioruns._blocking import BlockWatch
@@ -239,27 +241,26 @@ class Engine:
     async def _let_go(self, bound: float) -> None:
         """End everything but runs; may be called again when a teardown of the event loop has cancelled it."""
         self._blocking.stop()
-        with contextlib.suppress(StoreUnavailable, TimeoutError):  # if it is away, the next manager ends what is left
-            async with asyncio.timeout(bound):
-                await self._watcher.resolve_doubts()
+        with contextlib.suppress(StoreUnavailable), anyio.move_on_after(bound):
+            await self._watcher.resolve_doubts()  # if the store is away, the next manager ends what is left
         await self.feed.aclose()
         await self._end_background()
         self._left_behind = bool(self.registry)
         try:
-            async with asyncio.timeout(bound):
+            with anyio.move_on_after(bound) as closing:
                 if self._left_behind:
                     self._outlast()
                 else:
                     await self._release_lease()
                 await self.store.aclose()
-        except TimeoutError:
-            log.warning("the store did not answer while its manager was closed: what waits for it may not be stored")
-            if not self._left_behind:
-                self.store.abandon_lease(self.manager_id)
         finally:
             if self._capturing:
                 self._capturing = False
                 _capture.uninstall()
+        if closing.cancelled_caught:
+            log.warning("the store did not answer while its manager was closed: what waits for it may not be stored")
+            if not self._left_behind:
+                self.store.abandon_lease(self.manager_id)
 
     def _end_unspawned(self, active: ActiveRun, error: BaseException) -> None:
         """End a run whose function will never begin."""
@@ -271,10 +272,9 @@ class Engine:
         """Say of a function that does not end that it was asked to; its row and its key stay until it does."""
         log.warning("run %s still executes although its manager closes:\n%s", active.run.id, active.stack())
         active.report_stack()
-        with contextlib.suppress(RunError, TimeoutError):
-            async with asyncio.timeout(STUCK_BOUND):
-                await self.store.request_cancel(active.run.id, at=now_micros(), reason="the manager was closed")
-                await active.outbox.flush()
+        with contextlib.suppress(RunError), anyio.move_on_after(STUCK_BOUND):
+            await self.store.request_cancel(active.run.id, at=now_micros(), reason="the manager was closed")
+            await active.outbox.flush()
         active.outbox.take_rest()  # nobody stores any more what it says: its thread must not wait for that
 
     async def _end_background(self) -> None:

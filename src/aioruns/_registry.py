@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator
+
+import anyio
 
 from aioruns._active import ActiveRun
 
@@ -54,8 +55,7 @@ class Registry:
 
     async def wait_until_none(self, which: Callable[[ActiveRun], bool], *, timeout: float) -> None:
         """Wait until there is no such run left, ``timeout`` seconds at most. Cancelling the wait changes nothing."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while any(map(which, self._runs.values())):
-                    self._changed.clear()
-                    await self._changed.wait()
+        with anyio.move_on_after(timeout):
+            while any(map(which, self._runs.values())):
+                self._changed.clear()
+                await self._changed.wait()

@@ -105,7 +105,7 @@ class Starter:
     async def _section(self, ticket: Ticket) -> tuple[Run, bool]:
         try:
             async with self._lock(ticket.key):
-                run, inserted, cancellation = await self._insert(ticket)
+                run, inserted = await self._insert(ticket)
                 # No await since the row came back: whoever reads it finds the run registered.
                 failure = self._spawn(ticket.active, run) if inserted and run.active else None
         except BaseException:
@@ -116,8 +116,6 @@ class Starter:
         if failure is not None:
             await ticket.active.ended.wait()  # behind the lock: while the store is away, other starts get their answer
             raise failure
-        if cancellation is not None:
-            raise cancellation
         return run, inserted
 
     def _lock(self, key: str | None) -> contextlib.AbstractAsyncContextManager[object]:
@@ -125,13 +123,14 @@ class Starter:
             return contextlib.nullcontext()
         return self._locks.setdefault(key, asyncio.Lock())
 
-    async def _insert(self, ticket: Ticket) -> tuple[Run, bool, asyncio.CancelledError | None]:
+    async def _insert(self, ticket: Ticket) -> tuple[Run, bool]:
         active = ticket.active
         active.has_slot = self._capacity.reserve()
         new = self._row(ticket)
         to_begin = False
         try:
-            (run, inserted), cancellation = await insist(lambda: self._store.insert_run(new))
+            # Only the teardown of the event loop cancels this task. It ends soon, and with an answer: a run has begun.
+            (run, inserted), _ = await insist(lambda: self._store.insert_run(new))
             to_begin = inserted and run.active  # the answer may have been lost, and somebody has cancelled it meanwhile
         except StoreUnavailable:
             self._on_doubt()
@@ -139,7 +138,7 @@ class Starter:
         finally:
             if not to_begin:
                 self._give_back_slot(active)
-        return run, inserted, cancellation
+        return run, inserted
 
     def _spawn(self, active: ActiveRun, run: Run) -> BaseException | None:
         """Register a run whose row is stored, and begin to execute it or let it wait; return what went wrong."""

@@ -7,9 +7,12 @@ import contextlib
 import contextvars
 import threading
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar, cast
 
-__all__ = ["Thread", "start_thread"]
+__all__ = ["Thread", "in_thread", "start_thread"]
+
+T = TypeVar("T")
 
 
 class Thread(threading.Thread):
@@ -51,3 +54,14 @@ def start_thread(function: Callable[[], Any], *, name: str) -> Thread:
     thread = Thread(function, name=name)
     thread.start()
     return thread
+
+
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Call a function that blocks for a moment. Cancelling the wait does not stop it.
+
+    An idle thread of anyio's would hold up the interpreter's exit where the event loop was closed in the middle of
+    something, by a second interrupt for instance.
+    """
+    thread = start_thread(partial(function, *args), name="aioruns-files")
+    await thread.ended
+    return cast("T", thread.outcome())

@@ -355,8 +355,8 @@ async def test_C9_a_run_that_is_cancelled_between_two_tries_of_its_insert_is_not
     (section,) = manager._engine.starter._sections._tasks
     section.cancel()  # as the teardown of the event loop does: the answer is lost, the insert is tried again
 
-    with pytest.raises(asyncio.CancelledError):
-        await start
+    with pytest.raises(RunCancelled):
+        await (await start)
     assert statuses(database) == {1: "running", 2: "cancelled"}
     puppet.end(1)
     await first

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import cast
 
 import aiosqlite
-import anyio.to_thread
 
+from aioruns._threads import in_thread
 from aioruns.errors import ConfigurationError
 
 __all__ = ["OLDEST_SQLITE", "check_path", "connect", "disconnect", "set_pragma"]
@@ -89,7 +89,7 @@ async def _begin(connection: aiosqlite.Connection) -> None:
         connecting.add_done_callback(close_unwanted)
         raise
     if connecting.exception() is not None:  # its thread is about to end, and would stumble over a loop that is closed
-        await anyio.to_thread.run_sync(connection._thread.join)  # pyright: ignore[reportPrivateUsage]
+        await in_thread(connection._thread.join)  # pyright: ignore[reportPrivateUsage]
     connecting.result()
 
 

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import aiosqlite
-import anyio.to_thread
 
 from aioruns._jobs import check_seconds
 from aioruns._model import Run, RunEvent, RunFilter, to_micros
+from aioruns._threads import in_thread
 from aioruns.abc import Ending, Fence, NewEvent, NewRun
 from aioruns.errors import ConfigurationError, StoreUnavailable
 from aioruns.stores._writer import GroupCommit
@@ -84,7 +84,7 @@ class SQLiteStore:
             raise ConfigurationError(f"{self!r} has been opened before: make a new store for a new manager")
         if not self._memory:
             # One name for one file: the locks lie beside it, whichever link led here.
-            self._database = await anyio.to_thread.run_sync(check_path, self.path)
+            self._database = await in_thread(check_path, self.path)
         try:
             self._write = await connect(self._database, busy_timeout=self._busy_timeout, pragmas=self._pragmas())
             await check_schema(self._write, self.path)  # before the file is changed, be it only its journal's mode
@@ -203,7 +203,7 @@ class SQLiteStore:
         """See ``Store``."""
         if not self._memory:
             self._lease = self._lease or Lease(self._database, manager_id)
-            await anyio.to_thread.run_sync(self._lease.acquire)
+            await in_thread(self._lease.acquire)
         self._manager_id = manager_id
         try:
             await self._insert_manager(at)
@@ -226,7 +226,7 @@ class SQLiteStore:
 
     async def _drop_lease(self) -> None:
         if self._lease is not None:
-            await anyio.to_thread.run_sync(self._lease.release)
+            await in_thread(self._lease.release)
             self._lease = None
 
     def abandon_lease(self, manager_id: str) -> None:
@@ -243,23 +243,23 @@ class SQLiteStore:
         rescued: list[int] = []
         for (manager_id,) in await self._fetch(query("other_managers"), (self._manager_id,)):
             lease = Lease(self._database, manager_id)
-            if await anyio.to_thread.run_sync(lease.try_acquire):
+            if await in_thread(lease.try_acquire):
                 try:
                     rescued += await self._interrupt_runs(manager_id, now())
                 except BaseException:
                     lease.abandon()
                     raise
-                await anyio.to_thread.run_sync(lease.release)
+                await in_thread(lease.release)
         if not self._swept:
             self._swept = True
-            await anyio.to_thread.run_sync(remove_strays, self._database)
+            await in_thread(remove_strays, self._database)
         return rescued
 
     async def _renew_lease(self, now: Callable[[], int]) -> None:
         """Be alive again if somebody has deleted the lock's file: whoever saw that has taken this manager for dead."""
         self._check_file()
         try:
-            if self._lease is not None and await anyio.to_thread.run_sync(self._lease.renew):
+            if self._lease is not None and await in_thread(self._lease.renew):
                 await self._insert_manager(now())
         except ConfigurationError as error:
             raise StoreUnavailable(str(error)) from error
