@@ -241,7 +241,7 @@ class SQLiteStore:
             return []
         await self._renew_lease(now)
         rescued: list[int] = []
-        for (manager_id,) in await self._fetch(query("other_managers"), (self._manager_id,)):
+        for (manager_id,) in await self._fetch(query("other_managers"), {"manager_id": self._manager_id}):
             lease = Lease(self._database, manager_id)
             if await in_thread(lease.try_acquire):
                 try:
