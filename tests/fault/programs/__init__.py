@@ -25,11 +25,12 @@ TERMINAL: Final = {"completed", "failed", "cancelled", "interrupted"}
 
 
 class RemoteError(Exception):
-    """What a command raised in another process: the name of the error and what it carries."""
+    """What a command raised in another process: the name of the error, its message, and what it carries."""
 
-    def __init__(self, name: str, active_run_id: int | None) -> None:
-        super().__init__(name, active_run_id)
+    def __init__(self, name: str, message: str, active_run_id: int | None) -> None:
+        super().__init__(name, message)
         self.name = name
+        self.message = message
         self.active_run_id = active_run_id
 
 
@@ -117,7 +118,7 @@ class Program:
 
         reply = await self._until(arrived, PATIENCE)
         if "error" in reply:
-            raise RemoteError(reply["error"], reply["active_run_id"])
+            raise RemoteError(reply["error"], reply["message"], reply["active_run_id"])
         return reply["answer"]
 
     def send_signal(self, number: signal.Signals) -> None:

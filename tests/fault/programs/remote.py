@@ -65,7 +65,8 @@ async def reply(call: int, verb: Any) -> None:
     try:
         say({"call": call, "answer": await verb})
     except RunError as error:
-        say({"call": call, "error": type(error).__name__, "active_run_id": getattr(error, "active_run_id", None)})
+        carried = {"message": str(error), "active_run_id": getattr(error, "active_run_id", None)}
+        say({"call": call, "error": type(error).__name__, **carried})
 
 
 def say(value: Any) -> None:

@@ -81,10 +81,10 @@ class Lease:
 
     def release(self) -> None:
         """Let go and remove the file; the manager's row is gone, or never was."""
-        with contextlib.suppress(
-            OSError
-        ):  # gone already, or in a folder that is read-only now: who opens next removes it
-            os.unlink(self.path)  # while the lock is held: afterwards it might be another's
+        # While the lock is held: afterwards the file might be another's. If it stays, in a folder that has become
+        # read-only, whoever opens next removes it.
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
         self._lock.release(force=True)
 
     def abandon(self) -> None:
