@@ -47,21 +47,23 @@ class BlockWatch:
         self._alive_at = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._wanted = threading.Event()
-        self._stopped = False
-        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        # Begun at open: a process may be at its limit of threads when a run starts.
+        self._thread = threading.Thread(target=self._watch, name="aioruns-blocking", daemon=True)
+
+    def start(self) -> None:
+        """Begin to rest."""
+        self._thread.start()
 
     def wake(self) -> None:
         """Watch, as long as there are runs."""
-        if self._timer is None and not self._stopped:
+        if self._timer is None and not self._stopped.is_set():
             self._note_life()
             self._wanted.set()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="aioruns-blocking", daemon=True)
-                self._thread.start()
 
     def stop(self) -> None:
         """Watch no more."""
-        self._stopped = True
+        self._stopped.set()
         self._wanted.set()
         if self._timer is not None:
             self._timer.cancel()
@@ -78,9 +80,10 @@ class BlockWatch:
         looked_at = 0.0
         held: tuple[float, int] | None = None
         looks = 0
-        while not self._stopped:
+        while True:
             self._wanted.wait()
-            time.sleep(PERIOD)
+            if self._stopped.wait(PERIOD):
+                return
             looked_before, looked_at = looked_at, time.monotonic()
             if looked_at - looked_before > 2 * PERIOD:
                 continue  # this thread has rested, or the whole process stood still: no fault of the loop's
@@ -100,7 +103,7 @@ class BlockWatch:
     def _report(self, late: float) -> None:
         task = asyncio.current_task(self._loop)
         frame = sys._current_frames().get(self._loop_thread)  # pyright: ignore[reportPrivateUsage]
-        if task is None or frame is None or self._stopped:
+        if task is None or frame is None or self._stopped.is_set():
             return
         stack = "".join(traceback.StackSummary.extract(_of_the_function(frame)).format())
         context = self._context_of(task)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
-import anyio
+from anyio import get_cancelled_exc_class, move_on_after
 
 from aioruns import _capture
 from aioruns._active import ActiveRun
@@ -159,6 +159,8 @@ class Engine:
             await self.store.open()
             await self.store.acquire_lease(self.manager_id, at=now_micros())
             await rescue(self.store, self.feed.notify_all)
+            get_cancelled_exc_class()  # loads what anyio loads late: at close there may be no file descriptor left
+            self._blocking.start()
         except BaseException:
             self.closed = True
             self.store.abandon_lease(self.manager_id)
@@ -241,13 +243,13 @@ class Engine:
     async def _let_go(self, bound: float) -> None:
         """End everything but runs; may be called again when a teardown of the event loop has cancelled it."""
         self._blocking.stop()
-        with contextlib.suppress(StoreUnavailable), anyio.move_on_after(bound):
+        with contextlib.suppress(StoreUnavailable), move_on_after(bound):
             await self._watcher.resolve_doubts()  # if the store is away, the next manager ends what is left
         await self.feed.aclose()
         await self._end_background()
         self._left_behind = bool(self.registry)
         try:
-            with anyio.move_on_after(bound) as closing:
+            with move_on_after(bound) as closing:
                 if self._left_behind:
                     self._outlast()
                 else:
@@ -272,7 +274,7 @@ class Engine:
         """Say of a function that does not end that it was asked to; its row and its key stay until it does."""
         log.warning("run %s still executes although its manager closes:\n%s", active.run.id, active.stack())
         active.report_stack()
-        with contextlib.suppress(RunError), anyio.move_on_after(STUCK_BOUND):
+        with contextlib.suppress(RunError), move_on_after(STUCK_BOUND):
             await self.store.request_cancel(active.run.id, at=now_micros(), reason="the manager was closed")
             await active.outbox.flush()
         active.outbox.take_rest()  # nobody stores any more what it says: its thread must not wait for that

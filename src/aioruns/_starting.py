@@ -156,7 +156,6 @@ class Starter:
 
     def _give_back_slot(self, active: ActiveRun) -> None:
         if active.has_slot:
-            active.has_slot = False
             self._capacity.release()
         else:
             self._capacity.withdraw()

@@ -91,7 +91,6 @@ async def test_G11_the_watch_rests_while_no_run_executes_and_ends_with_its_manag
     engine = manager._engine
     assert engine is not None
     watch, puppet = engine._blocking, Puppet()
-    assert watch._thread is None
     for part in (1, 2):
         handle = await manager.start_run(puppet.job(part))
         assert watch._wanted.is_set()
@@ -99,11 +98,9 @@ async def test_G11_the_watch_rests_while_no_run_executes_and_ends_with_its_manag
         await handle
         await eventually(lambda: not watch._wanted.is_set())
         assert watch._timer is None
-    thread = watch._thread
-    assert thread is not None
-    assert thread.is_alive()
+    assert watch._thread.is_alive()
     await manager.aclose()
-    await eventually(lambda: not thread.is_alive())
+    await eventually(lambda: not watch._thread.is_alive())
 
 
 async def test_G11_many_runs_that_end_in_one_turn_are_not_blamed(

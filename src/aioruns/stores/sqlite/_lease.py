@@ -29,6 +29,7 @@ class Lease:
         self.path = f"{database}.{manager_id}.lock"
         self._lock = _new_lock(self.path)
         self._inode = 0
+        self._abandoned = False
 
     def acquire(self) -> None:
         """Take the lock of a fresh manager, and prove that the file system keeps it.
@@ -77,7 +78,9 @@ class Lease:
             self._lock.acquire()
         except OSError:  # it is held, or not ours to look at
             return False
-        return True
+        if self._abandoned:  # meanwhile: nobody else would let go of it
+            self._lock.release(force=True)
+        return not self._abandoned
 
     def release(self) -> None:
         """Let go and remove the file; the manager's row is gone, or never was."""
@@ -89,6 +92,7 @@ class Lease:
 
     def abandon(self) -> None:
         """Let go and leave the file: the manager's row stays, for a rescuer to find."""
+        self._abandoned = True
         self._lock.release(force=True)
 
 

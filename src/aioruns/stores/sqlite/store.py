@@ -243,13 +243,14 @@ class SQLiteStore:
         rescued: list[int] = []
         for (manager_id,) in await self._fetch(query("other_managers"), {"manager_id": self._manager_id}):
             lease = Lease(self._database, manager_id)
-            if await in_thread(lease.try_acquire):
-                try:
-                    rescued += await self._interrupt_runs(manager_id, now())
-                except BaseException:
-                    lease.abandon()
-                    raise
-                await in_thread(lease.release)
+            try:
+                if not await in_thread(lease.try_acquire):
+                    continue
+                rescued += await self._interrupt_runs(manager_id, now())
+            except BaseException:  # cancelled, it may have the lock, or be about to
+                lease.abandon()
+                raise
+            await in_thread(lease.release)
         if not self._swept:
             self._swept = True
             await in_thread(remove_strays, self._database)
