@@ -23,7 +23,7 @@ _MAX_INPUT: Final = 32 * 1024
 _NOTHING: Final = "<nothing that may be shown>"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_LINE_BREAKS = re.compile(r"(?<!\s)\s*[\r\n\u2028\u2029]+\s*")
+_BREAKS = re.compile(r"(?<!\s)\s*[\t\r\n\u2028\u2029]+\s*")
 
 _SECRET = r"(?:password|passwd|pwd|secret|token|(?:access|api|private|secret)[_-]?key|authorization)"
 _CREDENTIALS: Final = tuple(
@@ -104,7 +104,7 @@ def safe_text(text: str, limit: int, redact: Redact, *, one_line: bool) -> str:
         text = redact(text).encode(errors="backslashreplace").decode()
     except BaseException:  # noqa: BLE001 - a user's function: whatever it does, the run's outcome is stored, and without secrets
         text = redact_secrets(text)
-    text = _LINE_BREAKS.sub(" ", text) if one_line else text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _BREAKS.sub(" ", text) if one_line else text.replace("\r\n", "\n").replace("\r", "\n")
     return cut(_CONTROL.sub("�", text), limit).strip()
 
 
