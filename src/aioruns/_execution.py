@@ -230,12 +230,13 @@ class Executor:
 
     def _ending(self, active: ActiveRun) -> Ending:
         """Decide how the run ended, whatever its function returned or raised: code of these values runs meanwhile."""
-        try:
-            return self._decide(active)
-        except BaseException:  # noqa: BLE001 - theirs, SystemExit too; it cannot be shown, since showing it may raise again
-            log.warning("run %s ended with a value or an exception that cannot be looked at", active.run.id)
-            active.error = RuntimeError("the function ended with a value or an exception that cannot be looked at")
-            return self._decide(active)
+        for _ in range(2):  # once more, since a second interrupt from the keyboard may have been what was raised
+            with contextlib.suppress(BaseException):
+                return self._decide(active)
+        # What was raised is not shown: showing it may raise again.
+        log.warning("run %s ended with a value or an exception that cannot be looked at", active.run.id)
+        active.error = RuntimeError("the function ended with a value or an exception that cannot be looked at")
+        return self._decide(active)
 
     def _decide(self, active: ActiveRun) -> Ending:
         result_json: str | None = None
