@@ -1,4 +1,7 @@
-"""Tools for tests: the suite that every store passes. They need pytest and pytest-asyncio."""
+"""Tools for tests: the suite that every store passes, stores that fail on demand, and schedules drawn from a seed.
+
+They need pytest and pytest-asyncio.
+"""
 
 try:
     import pytest
@@ -10,5 +13,25 @@ except ImportError as _error:
 pytest.register_assert_rewrite("aioruns.testing._contract")
 
 from aioruns.testing._contract import StoreContract  # noqa: E402
+from aioruns.testing._faulty import Fault, FaultyStore, StoreCall  # noqa: E402
+from aioruns.testing._schedules import (  # noqa: E402
+    Deadlock,
+    Scenario,
+    ShuffledEventLoop,
+    run_schedule,
+    run_schedules,
+    threadless,
+)
 
-__all__ = ["StoreContract"]
+__all__ = [
+    "Deadlock",
+    "Fault",
+    "FaultyStore",
+    "Scenario",
+    "ShuffledEventLoop",
+    "StoreCall",
+    "StoreContract",
+    "run_schedule",
+    "run_schedules",
+    "threadless",
+]

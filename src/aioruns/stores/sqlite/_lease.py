@@ -51,6 +51,7 @@ class Lease:
             probe.acquire()
         except Timeout:
             self._inode = os.stat(self.path).st_ino
+            self._drop_if_abandoned()
             return
         probe.release()
         self.release()
@@ -78,9 +79,12 @@ class Lease:
             self._lock.acquire()
         except OSError:  # it is held, or not ours to look at
             return False
-        if self._abandoned:  # meanwhile: nobody else would let go of it
-            self._lock.release(force=True)
+        self._drop_if_abandoned()
         return not self._abandoned
+
+    def _drop_if_abandoned(self) -> None:
+        if self._abandoned:  # while the lock was being taken: nobody else would let go of it
+            self._lock.release(force=True)
 
     def release(self) -> None:
         """Let go and remove the file; the manager's row is gone, or never was."""

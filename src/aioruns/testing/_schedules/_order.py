@@ -1,0 +1,71 @@
+"""The seeded race that decides which callback comes next."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["Race", "Source"]
+
+_MASK = (1 << 64) - 1
+_GAMMA = 0x9E3779B97F4A7C15
+
+
+def _mix(state: int) -> int:
+    """Mix 64 bits: the output function of SplitMix64, https://doi.org/10.1145/2714064.2660195."""
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    return state ^ (state >> 31)
+
+
+class Source:
+    """Where callbacks come from: a task, a timer, a thread. It has random numbers of its own.
+
+    So the place of a callback depends on the seed, on its source, and on how many callbacks that had before; not on
+    the order in which callbacks of several sources were scheduled, which an iteration over a set may decide.
+
+    Attributes:
+        number: How many sources were there before it.
+        pace: How long its callbacks take to have their turn, on average: from 1 to 100.
+        latest: Place of the last of its callbacks that keep their order.
+    """
+
+    __slots__ = ("_state", "latest", "number", "pace")
+
+    def __init__(self, seed: int, number: int) -> None:
+        self.number = number
+        self.latest = 0.0
+        self._state = _mix(_mix(seed & _MASK) + number * _GAMMA & _MASK)
+        self.pace = 100 ** self._draw()
+
+    def _draw(self) -> float:
+        """Draw from [0, 1)."""
+        self._state = (self._state + _GAMMA) & _MASK
+        return (_mix(self._state) >> 11) * 2.0**-53
+
+    def place(self, now: float, *, in_turn: bool) -> float:
+        """Draw the place of a callback behind ``now``; if it is to keep its order, behind those that were drawn so."""
+        delay = -self.pace * math.log1p(-self._draw())
+        if not in_turn:
+            return now + delay
+        self.latest = max(now, self.latest) + delay
+        return self.latest
+
+
+class Race:
+    """Sources of callbacks, each with a pace of its own, so that some are overtaken by many others.
+
+    With one pace for all, this would be a fair draw among what is ready. But the order that breaks a program is often
+    one in which a single task stands still while all others go on for long.
+
+    Args:
+        seed: What everything is drawn from.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._sources = 0
+
+    def source(self) -> Source:
+        """Enter another source."""
+        self._sources += 1
+        return Source(self._seed, self._sources)
