@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+from collections.abc import Callable
 from typing import Final
 
 from filelock import FileLock, Timeout
@@ -29,7 +30,7 @@ class Lease:
         self.path = f"{database}.{manager_id}.lock"
         self._lock = _new_lock(self.path)
         self._inode = 0
-        self._abandoned = False
+        self._over: Callable[[], None] | None = None  # how it was let go, for good
 
     def acquire(self) -> None:
         """Take the lock of a fresh manager, and prove that the file system keeps it.
@@ -51,7 +52,7 @@ class Lease:
             probe.acquire()
         except Timeout:
             self._inode = os.stat(self.path).st_ino
-            self._drop_if_abandoned()
+            self._stay_over()
             return
         probe.release()
         self.release()
@@ -66,12 +67,14 @@ class Lease:
         Raises:
             ConfigurationError: It cannot be taken now.
         """
+        if self._over is not None:  # meanwhile, on another thread: it was us who deleted the file
+            return False
         with contextlib.suppress(OSError):
             if self._lock.is_locked and os.stat(self.path).st_ino == self._inode:
                 return False
         self._lock.release(force=True)
         self.acquire()
-        return True
+        return self._over is None
 
     def try_acquire(self) -> bool:
         """Take the lock of another manager; this succeeds only if its process certainly holds it no longer."""
@@ -79,15 +82,17 @@ class Lease:
             self._lock.acquire()
         except OSError:  # it is held, or not ours to look at
             return False
-        self._drop_if_abandoned()
-        return not self._abandoned
+        self._stay_over()
+        return self._over is None
 
-    def _drop_if_abandoned(self) -> None:
-        if self._abandoned:  # while the lock was being taken: nobody else would let go of it
-            self._lock.release(force=True)
+    def _stay_over(self) -> None:
+        """Let go again, if that happened on another thread while the lock was being taken: nobody else would."""
+        if self._over is not None:
+            self._over()
 
     def release(self) -> None:
         """Let go and remove the file; the manager's row is gone, or never was."""
+        self._over = self.release
         # While the lock is held: afterwards the file might be another's. If it stays, in a folder that has become
         # read-only, whoever opens next removes it.
         with contextlib.suppress(OSError):
@@ -96,7 +101,7 @@ class Lease:
 
     def abandon(self) -> None:
         """Let go and leave the file: the manager's row stays, for a rescuer to find."""
-        self._abandoned = True
+        self._over = self.abandon
         self._lock.release(force=True)
 
 
