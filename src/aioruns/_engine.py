@@ -249,20 +249,18 @@ class Engine:
         await self._end_background()
         self._left_behind = bool(self.registry)
         try:
+            if self._left_behind:
+                self._outlast()
+            else:
+                await self._release_lease(bound)
             with move_on_after(bound) as closing:
-                if self._left_behind:
-                    self._outlast()
-                else:
-                    await self._release_lease()
                 await self.store.aclose()
+            if closing.cancelled_caught:
+                log.warning("the store did not close in time: what waits for it may not be stored")
         finally:
             if self._capturing:
                 self._capturing = False
                 _capture.uninstall()
-        if closing.cancelled_caught:
-            log.warning("the store did not answer while its manager was closed: what waits for it may not be stored")
-            if not self._left_behind:
-                self.store.abandon_lease(self.manager_id)
 
     def _end_unspawned(self, active: ActiveRun, error: BaseException) -> None:
         """End a run whose function will never begin."""
@@ -299,8 +297,8 @@ class Engine:
         if len(threads) == len(self.registry):
             threading.Thread(target=wait, name="aioruns-lease", daemon=True).start()
 
-    async def _release_lease(self) -> None:
-        try:
+    async def _release_lease(self, bound: float) -> None:
+        with contextlib.suppress(StoreUnavailable), move_on_after(bound):
             await self.store.release_lease(self.manager_id)
-        except StoreUnavailable:  # then the row stays, and the next manager cleans up
-            self.store.abandon_lease(self.manager_id)
+            return
+        self.store.abandon_lease(self.manager_id)  # then the row stays, and the next manager cleans up

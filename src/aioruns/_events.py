@@ -159,7 +159,7 @@ class EventFeed:
                 events = channel.after(cursor) or await self._read(channel, run_id, cursor)
                 if events or channel.ended:
                     return events
-                if self._closed:
+                if self._closed and channel.version == version:  # what was read is all there is
                     raise ManagerClosed(f"the manager was closed while the events of run {run_id} were being read")
                 await channel.wait_newer(version)
         except StoreUnavailable:

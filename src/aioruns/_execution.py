@@ -123,7 +123,7 @@ class Executor:
         try:
             if active.cancel_event.is_set():
                 active.work.discard()
-                raise asyncio.CancelledError("asked to end before it began")
+                raise asyncio.CancelledError
             enter_context(active.context)
             active.start_timeout()
             active.result = await (active.work.begin() if active.work.is_async else self._call_in_thread(active))

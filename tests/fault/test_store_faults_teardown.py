@@ -17,6 +17,7 @@ from tests.fault.store_scenarios import SCENARIOS
 from tests.fault.store_world import World
 
 from aioruns import StoreUnavailable
+from aioruns.stores.sqlite import _connections
 from aioruns.testing import run_schedule
 
 LEFT = [name for name, scenario in SCENARIOS.items() if scenario.closes and "does_not_end" not in name]
@@ -53,6 +54,7 @@ def leave(case: Case, folder: Path, seed: int) -> bool:
             run_schedule(lambda _: program.main(), seed)
         took = program.loop.time() - program.left_at
         assert took < TORN, f"the event loop went on for {took:g} s"
+        assert not _connections._open, "a connection was not closed"
         run_schedule(lambda _: finds_nothing_active(program.world), seed)
         judge(program.world, closed=True, rescued=program.trouble.lasts > 0)
         return program.trouble.came

@@ -268,7 +268,7 @@ class World:
         task = loop.create_task(coroutine)
         self._tasks.append(task)
         if self.chance.random() < 0.3:
-            loop.cancel_at(task, self.chance.randrange(12))
+            loop.cancel_at(task, loop.awaits(task) + self.chance.randrange(12))
         return task
 
     @staticmethod

@@ -251,13 +251,13 @@ def test_G3_G4_G8_C3_C4_T1_N1_ends_in_any_order(
     schedules: Schedules, scale: Callable[..., int], tally: Callable[..., None], play: Callable[[World], Any]
 ) -> None:
     scenario = schedules.scenario(play)
-    tally("schedules", run_schedules(scenario, range(scale(quick=40, full=900, soak=50_000))))
+    tally("schedules", run_schedules(scenario, range(scale(quick=40, full=800, soak=50_000))))
 
 
 def test_G8_N2_a_torn_event_loop_leaves_no_run_active_in_any_order(
     schedules: Schedules, scale: Callable[..., int], tally: Callable[..., None]
 ) -> None:
-    for seed in range(seeds := scale(quick=40, full=900, soak=50_000)):
+    for seed in range(seeds := scale(quick=40, full=800, soak=50_000)):
         with schedules.world(random.Random(seed)) as world, warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             loop = run_schedule(lambda _, world=world: leave_open(world), seed)

@@ -207,4 +207,4 @@ def test_G1_G2_S1_S3_X1_C9_starts_under_one_key_in_any_order(
     schedules: Schedules, scale: Callable[..., int], tally: Callable[..., None], play: Callable[[World], Any]
 ) -> None:
     scenario = schedules.scenario(play)
-    tally("schedules", run_schedules(scenario, range(scale(quick=40, full=900, soak=50_000))))
+    tally("schedules", run_schedules(scenario, range(scale(quick=40, full=800, soak=50_000))))

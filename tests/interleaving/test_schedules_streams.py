@@ -125,4 +125,4 @@ def test_G6_L1_L3_L4_L5_subscribers_are_told_what_is_stored_in_any_order(
     schedules: Schedules, scale: Callable[..., int], tally: Callable[..., None], play: Callable[[World], Any]
 ) -> None:
     scenario = schedules.scenario(play)
-    tally("schedules", run_schedules(scenario, range(scale(quick=40, full=900, soak=50_000))))
+    tally("schedules", run_schedules(scenario, range(scale(quick=40, full=800, soak=50_000))))

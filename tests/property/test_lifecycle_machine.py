@@ -23,7 +23,7 @@ def test_G1_to_G8_managers_do_what_the_model_says_through_any_history(
     run_state_machine_as_test(
         lambda: LifecycleMachine(tally),  # pyright: ignore[reportArgumentType]
         settings=settings(
-            max_examples=scale(quick=20, full=150, soak=10_000),
+            max_examples=scale(quick=20, full=100, soak=10_000),
             stateful_step_count=scale(quick=30, full=50, soak=100),
             derandomize=pytestconfig.getoption("--effort") != "soak",
             database=None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import eventually, hold_call, turns
+from tests.support import eventually, hold_answer, hold_call, turns
 from tests.unit.streams import OpenManager, Waiter, check_whole, collect, collect_into, finished, opened, talk, within
 
 from aioruns import (
@@ -102,6 +102,24 @@ async def test_closing_ends_subscribers_of_runs_that_go_on_elsewhere(open_manage
         await anext(stream)
     with pytest.raises(ManagerClosed):
         here.stream_events(handle.id)
+
+
+async def test_L3_reader_that_looks_just_before_the_end_gets_it_although_the_manager_closes(
+    open_manager: OpenManager, database: Path
+) -> None:
+    store, waiter = SQLiteStore(database), Waiter()
+    manager = await open_manager(store)
+    handle = await waiter.start(manager)
+    gate = hold_answer(store, "get_run", only_first=True)
+    reader = asyncio.create_task(collect(manager.stream_events(handle.id)))
+    await gate.reached.wait()  # it has found nothing new, and a run that has not ended
+    waiter.end.set()
+    await handle
+    closing = asyncio.create_task(manager.aclose())
+    await eventually(lambda: manager._engine is not None and manager._engine.feed._closed)
+    gate.open()
+    check_whole(await reader, handle.id)
+    await closing
 
 
 async def test_run_pruned_under_a_reader_ends_its_stream_with_an_error(manager: RunManager) -> None:
