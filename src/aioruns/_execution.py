@@ -291,9 +291,9 @@ def _leave_fork(error: BaseException | None) -> NoReturn:
     if error is not None and not isinstance(error, SystemExit):
         traceback.print_exception(error)
         code = 1
-    with contextlib.suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,23 @@ def in_a_thread() -> None:
     current_run().log("info", "at work")
 
 
-def active_runs() -> int:
-    """Count the runs that anything in this process still holds."""
+EARLIER: weakref.WeakSet[ActiveRun] = weakref.WeakSet()
+"""Runs of other tests, which whatever reports a failure may still hold."""
+
+
+def found() -> list[ActiveRun]:
     gc.collect()
-    return sum(type(each) is ActiveRun for each in gc.get_objects())
+    return [each for each in gc.get_objects() if type(each) is ActiveRun]
+
+
+@pytest.fixture(autouse=True)
+def note_earlier_runs() -> None:
+    EARLIER.update(found())
+
+
+def active_runs() -> int:
+    """Count the runs of this test that anything in this process still holds."""
+    return sum(each not in EARLIER for each in found())
 
 
 def kept(manager: RunManager) -> dict[str, int]:

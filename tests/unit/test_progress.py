@@ -269,12 +269,19 @@ async def async_letters() -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("items", "total"), [("ab", 2), (["a", "b"], 2), ({"a": 1, "b": 2}, 2), (letters(), None), (iter("ab"), None)]
+    ("make", "total"),
+    [
+        (lambda: "ab", 2),
+        (lambda: ["a", "b"], 2),
+        (lambda: {"a": 1, "b": 2}, 2),
+        (letters, None),
+        (lambda: iter("ab"), None),
+    ],
 )
 async def test_track_gives_every_item_and_says_how_far(
-    context: RunContext, said: Said, items: Any, total: int | None
+    context: RunContext, said: Said, make: Callable[[], Any], total: int | None
 ) -> None:
-    assert list(context.track(items, step="extract")) == ["a", "b"]
+    assert list(context.track(make(), step="extract")) == ["a", "b"]
     assert said.progress == [(done, total, "extract") for done in (0, 1, 2)]
 
 

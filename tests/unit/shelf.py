@@ -1,0 +1,95 @@
+"""A feed over a store in memory, and subscribers of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import cast
+
+from tests.support import eventually
+from tests.unit.streams import collect_into
+
+from aioruns import Run, RunEvent, RunStatus
+from aioruns._events import EventFeed
+from aioruns.abc import Store
+
+__all__ = ["Reader", "Shelf", "event", "seqs"]
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def event(seq: int, data_json: str = "{}", *, kind: str = "log") -> RunEvent:
+    return RunEvent(run_id=1, seq=seq, at=NOW, kind=kind, data_json=data_json)
+
+
+class Shelf:
+    """The events of run 1, in memory.
+
+    Attributes:
+        reads: What was asked for: the cursor of each read.
+        looks: How often the row was read.
+        error: What reading events raises.
+        gate: What the answers of reads wait for.
+    """
+
+    def __init__(self, count: int = 0) -> None:
+        self.events = [event(seq) for seq in range(1, count + 1)]
+        self.run: Run | None = Run(id=1, job="job", status=RunStatus.RUNNING, created_at=NOW)
+        self.reads: list[int] = []
+        self.looks = 0
+        self.error: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.feed = EventFeed(cast("Store", self), on_watched=lambda: None)
+
+    def say(self, count: int = 1, data_json: str = "{}") -> None:
+        """Store events, and tell the feed."""
+        last = len(self.events)
+        self.events += [event(seq, data_json) for seq in range(last + 1, last + 1 + count)]
+        self.feed.notify(1)
+
+    def end(self) -> None:
+        """Store the end, and tell the feed."""
+        assert self.run is not None
+        self.run = Run(id=1, job="job", status=RunStatus.COMPLETED, created_at=NOW, finished_at=NOW)
+        self.events.append(event(len(self.events) + 1, '{"status": "completed"}', kind="status"))
+        self.feed.notify(1)
+
+    async def read_events(self, run_id: int, *, after: int, limit: int) -> list[RunEvent]:
+        assert run_id == 1
+        self.reads.append(after)
+        if self.error is not None:
+            raise self.error
+        page = [each for each in self.events if each.seq > after][:limit]
+        if self.gate is not None:
+            await self.gate.wait()
+        return page
+
+    async def get_run(self, run_id: int) -> Run | None:
+        assert run_id == 1
+        self.looks += 1
+        await asyncio.sleep(0)
+        return self.run
+
+    def stream(self, after: int = 0) -> AsyncIterator[RunEvent]:
+        return self.feed.stream(1, after=after)
+
+
+class Reader:
+    """A subscriber that keeps up.
+
+    Attributes:
+        seen: The events that it has taken.
+        task: Ends with the stream.
+    """
+
+    def __init__(self, shelf: Shelf, after: int = 0) -> None:
+        self.seen: list[RunEvent] = []
+        self.task = asyncio.create_task(collect_into(self.seen, shelf.stream(after)))
+
+    async def has(self, *seqs: int) -> None:
+        await eventually(lambda: tuple(each.seq for each in self.seen) == seqs)
+
+
+def seqs(events: list[RunEvent]) -> list[int]:
+    return [each.seq for each in events]

@@ -1,0 +1,213 @@
+"""The feed over a store in memory: how streams end when the store, the run or the manager goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, cast
+
+import pytest
+from tests.support import eventually, turns
+from tests.unit.shelf import Reader, Shelf, seqs
+from tests.unit.streams import collect, collect_into, opened, within
+
+from aioruns import ManagerClosed, Run, RunEvent, RunNotFound, StoreUnavailable, _events
+from aioruns._events import EventFeed
+from aioruns.abc import Store
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_a_store_that_is_away_ends_the_stream_with_its_own_error() -> None:
+    shelf = Shelf(1)
+    shelf.error = StoreUnavailable("the disk is full")
+    with pytest.raises(StoreUnavailable, match=r"^the disk is full$"):
+        await collect(shelf.stream())
+    shelf.error = None
+    shelf.end()
+    assert seqs(await collect(shelf.stream())) == [1, 2]
+
+
+async def test_G8_a_store_that_closes_under_a_reader_is_told_as_the_closing_of_the_manager() -> None:
+    shelf = Shelf(1)
+    reader = Reader(shelf)
+    await reader.has(1)
+    shelf.error = StoreUnavailable("the store is closed")
+    await shelf.feed.aclose()
+    with pytest.raises(ManagerClosed, match=r"the manager was closed .* run 1 ") as raised:
+        await reader.task
+    assert raised.value.__suppress_context__
+
+
+async def test_ruling_13_a_run_that_is_pruned_under_a_reader_is_not_found() -> None:
+    shelf = Shelf(1)
+    reader = Reader(shelf)
+    await reader.has(1)
+    shelf.run = None
+    shelf.feed.notify(1)
+    with pytest.raises(RunNotFound) as raised:
+        await reader.task
+    assert raised.value.run_id == 1
+
+
+async def test_G8_closing_ends_who_waits_and_takes_no_longer_than_they_do() -> None:
+    shelf = Shelf(1)
+    readers = [Reader(shelf) for _ in range(3)]
+    for reader in readers:
+        await reader.has(1)
+    await within(0.5, shelf.feed.aclose())
+    for reader in readers:
+        with pytest.raises(ManagerClosed, match=r"the manager was closed .* run 1 "):
+            await reader.task
+    assert len(shelf.feed) == 0
+
+
+async def test_G8_closing_waits_until_those_who_read_have_what_is_stored() -> None:
+    shelf = Shelf(1)
+    reader = Reader(shelf)
+    await reader.has(1)
+    shelf.gate = asyncio.Event()
+    shelf.say()
+    await eventually(lambda: shelf.reads[-1] == 1)
+    closing = asyncio.create_task(shelf.feed.aclose())
+    await turns(20)
+    assert not closing.done()
+    shelf.gate.set()
+    await within(0.5, closing)
+    with pytest.raises(ManagerClosed):
+        await reader.task
+    assert seqs(reader.seen) == [1, 2]
+
+
+async def test_G8_closing_waits_for_each_of_those_who_read() -> None:
+    shelf = Shelf(7)
+    ahead = Reader(shelf, after=5)
+    await ahead.has(6, 7)
+    await turns(5)
+    own, shelf.gate = asyncio.Event(), asyncio.Event()
+    others, reads = shelf.gate, len(shelf.reads)
+    behind = Reader(shelf)
+    await eventually(lambda: len(shelf.reads) == reads + 1)
+    shelf.gate = own
+    shelf.say()
+    await eventually(lambda: len(shelf.reads) == reads + 2)
+    closing = asyncio.create_task(shelf.feed.aclose())
+    await turns(5)
+    own.set()
+    with pytest.raises(ManagerClosed):
+        await ahead.task
+    await turns(20)
+    assert not closing.done(), "one of them still reads"
+    others.set()
+    await within(0.5, closing)
+    with pytest.raises(ManagerClosed):
+        await behind.task
+    assert (seqs(ahead.seen), seqs(behind.seen)) == ([6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 8])
+
+
+async def test_G8_closing_does_not_wait_for_a_subscriber_that_reads_nothing() -> None:
+    shelf = Shelf(3)
+    async with opened(shelf.stream()) as stream:
+        assert (await anext(stream)).seq == 1
+        await within(0.5, shelf.feed.aclose())
+
+
+async def test_G8_closing_does_not_wait_for_ever_for_a_store_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_events, "LAST_READS", 0.05)
+    shelf = Shelf(1)
+    shelf.gate = asyncio.Event()
+    reader = Reader(shelf)
+    await eventually(lambda: shelf.reads)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await within(5, shelf.feed.aclose())
+    assert loop.time() - began >= 0.04
+    reader.task.cancel()
+    await asyncio.wait((reader.task,))
+
+
+async def test_G8_a_stream_that_begins_after_the_close_gives_what_is_stored() -> None:
+    shelf = Shelf(1)
+    await shelf.feed.aclose()
+    seen: list[RunEvent] = []
+    with pytest.raises(ManagerClosed):
+        await collect_into(seen, shelf.stream())
+    assert seqs(seen) == [1]
+    shelf.end()
+    assert seqs(await collect(shelf.stream())) == [1, 2]
+
+
+async def test_R1_nothing_is_kept_of_a_run_that_nobody_watches_any_more() -> None:
+    shelf = Shelf(1)
+    readers = [Reader(shelf), Reader(shelf)]
+    for reader in readers:
+        await reader.has(1)
+    assert len(shelf.feed) == 1
+    readers[0].task.cancel()
+    await asyncio.wait((readers[0].task,))
+    assert len(shelf.feed) == 1
+    shelf.say()
+    await readers[1].has(1, 2)
+    readers[1].task.cancel()
+    await asyncio.wait((readers[1].task,))
+    assert len(shelf.feed) == 0
+
+
+async def test_whoever_begins_to_watch_is_told_of() -> None:
+    shelf, watched = Shelf(), list[int]()
+    feed = EventFeed(cast("Store", shelf), on_watched=lambda: watched.append(1))
+    with feed.watch(1), feed.watch(1), feed.watch(2):
+        assert (len(feed), len(watched)) == (2, 3)
+    assert len(feed) == 0
+
+
+# Waiting for a run that executes elsewhere
+
+
+async def test_an_end_elsewhere_is_waited_for_and_found() -> None:
+    shelf = Shelf()
+    waiting = asyncio.create_task(shelf.feed.wait_ended(1))
+    await turns(10)
+    shelf.feed.notify(1)
+    await turns(10)
+    assert not waiting.done()
+    assert shelf.looks == 2, "the row is looked at after a commit, and not otherwise"
+    shelf.end()
+    await within(5, waiting)
+    assert waiting.result() is shelf.run
+    assert len(shelf.feed) == 0
+
+
+async def test_an_end_elsewhere_that_comes_between_looking_and_waiting_is_found() -> None:
+    shelf = Shelf()
+    get_run = shelf.get_run
+
+    async def end_meanwhile(run_id: int) -> Run | None:
+        run = await get_run(run_id)
+        if shelf.looks == 1:
+            shelf.end()
+        return run
+
+    cast("Any", shelf).get_run = end_meanwhile
+    async with asyncio.timeout(5):
+        run = await shelf.feed.wait_ended(1)
+    assert run.status == "completed"
+
+
+async def test_an_unknown_run_is_not_waited_for() -> None:
+    shelf = Shelf()
+    shelf.run = None
+    with pytest.raises(RunNotFound) as raised:
+        await shelf.feed.wait_ended(1)
+    assert raised.value.run_id == 1
+
+
+async def test_G8_closing_ends_the_wait_for_a_run_elsewhere() -> None:
+    shelf = Shelf()
+    waiting = asyncio.create_task(shelf.feed.wait_ended(1))
+    await turns(10)
+    await within(0.5, shelf.feed.aclose())
+    with pytest.raises(ManagerClosed, match=re.escape("the manager was closed while run 1 was being waited for")):
+        await waiting

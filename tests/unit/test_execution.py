@@ -1,0 +1,316 @@
+"""The executor: how a function's end is classified, and what of it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import Any
+
+import pytest
+from tests.support import eventually, turns
+from tests.unit.desk import FENCE, Desk, gives, raises, row, said, says_and_gives, waits
+from tests.unit.streams import within
+
+from aioruns import StoreUnavailable, job
+from aioruns._model import now_micros
+
+pytestmark = pytest.mark.asyncio
+
+
+# What is stored
+
+
+async def test_an_end_is_stored_with_the_result_and_what_was_said_last_and_then_told() -> None:
+    desk = Desk()
+    active = desk.launch(says_and_gives([1]))
+    ending = await desk.ended(active)
+    assert (ending.status, ending.result_json, ending.error, ending.traceback) == ("completed", "[1]", None, None)
+    assert (ending.cancel_requested_at, ending.cancel_reason) == (None, None)
+    assert abs(ending.at - now_micros()) < 60_000_000
+    assert "hello" in said(ending)
+    assert desk.calls == [("finish", FENCE)]
+    assert desk.told == ["end 7"]
+    assert (active.run.status, active.function_over, active.outcome()) == ("completed", True, active.run)
+    assert active.task is not None
+    assert not active.task.cancelled()
+
+
+async def test_the_task_of_a_run_has_its_id_in_its_name_and_so_has_its_thread() -> None:
+    @job
+    def name_of_thread() -> str:
+        return threading.current_thread().name
+
+    async def name_of_task() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        return task.get_name()
+
+    desk = Desk()
+    for call in (name_of_task(), name_of_thread()):
+        ending = await desk.ended(desk.launch(call))
+        assert ending.result_json == '"aioruns-run-7"'
+
+
+async def test_G9_a_run_has_the_variables_it_was_given_and_no_others() -> None:
+    given, other = contextvars.ContextVar("given", default="-"), contextvars.ContextVar("other", default="-")
+    given.set("theirs")
+    other.set("theirs")
+
+    async def look() -> list[str]:
+        return [given.get(), other.get()]
+
+    desk = Desk()
+    ending = await desk.ended(desk.launch(look(), values=[(given, "ours")]))
+    assert ending.result_json == '["ours","-"]'
+
+
+async def test_E2_a_failure_is_stored_with_its_traceback() -> None:
+    desk = Desk()
+    ending = await desk.ended(desk.launch(raises(ValueError("no such thing"))))
+    assert (ending.status, ending.error) == ("failed", "ValueError: no such thing")
+    assert "in raises" in str(ending.traceback)
+    assert ending.result_json is None
+
+
+async def test_E3_what_a_function_raised_is_redacted_by_the_managers_own_rule_wherever_it_is_shown() -> None:
+    def redact(text: str) -> str:
+        return text.replace("hunter2", "***")
+
+    async def tells(cancelled: bool) -> None:
+        try:
+            await asyncio.sleep(0)
+            if cancelled:
+                await asyncio.Event().wait()
+        finally:
+            raise ValueError("my password is hunter2")
+
+    desk = Desk(redact=redact)
+    ending = await desk.ended(desk.launch(tells(False)))
+    assert ending.error == "ValueError: my password is ***"
+    assert "hunter2" not in str(ending.traceback)
+    assert "in tells" in str(ending.traceback)
+    active = desk.launch(tells(True))
+    await turns(3)
+    active.request_cancel(at=1, reason=None)
+    warning = said(await desk.ended(active))
+    assert "ValueError: my password is ***" in warning
+    assert "in tells" in warning
+    assert "hunter2" not in warning
+
+
+async def test_a_result_that_cannot_be_stored_is_named_and_fails_the_run() -> None:
+    desk = Desk()
+    active = desk.launch(gives(object()))
+    ending = await desk.ended(active)
+    assert (ending.status, ending.result_json) == ("failed", None)
+    assert "the result of run 7" in str(ending.error)
+    assert active.error is not None
+
+
+async def test_N3_a_cancellation_that_nobody_asked_for_fails_the_run_and_says_so() -> None:
+    desk = Desk()
+    active = desk.launch(waits())
+    await turns(3)
+    assert active.task is not None
+    active.task.cancel()
+    ending = await desk.ended(active)
+    assert ending.status == "failed"
+    assert ending.error == "CancelledError: the task was cancelled, and not through cancel_run"
+    assert "in waits" in str(ending.traceback)
+
+
+async def test_C5_a_cancel_is_stored_with_its_time_and_reason_and_without_an_error() -> None:
+    desk = Desk()
+    active = desk.launch(waits())
+    await turns(3)
+    active.request_cancel(at=123, reason="enough")
+    ending = await desk.ended(active)
+    assert (ending.status, ending.error, ending.traceback) == ("cancelled", None, None)
+    assert (ending.cancel_requested_at, ending.cancel_reason) == (123, "enough")
+    assert said(ending) == ""
+
+
+async def test_what_a_cancelled_function_raised_instead_is_kept_as_a_warning() -> None:
+    async def breaks() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise KeyError("in the clean-up")
+
+    desk = Desk()
+    active = desk.launch(breaks())
+    await turns(3)
+    active.request_cancel(at=123, reason=None)
+    ending = await desk.ended(active)
+    assert (ending.status, ending.error, ending.traceback) == ("cancelled", None, None)
+    (event,) = ending.events
+    assert event.kind == "log"
+    assert '"level":"warning"' in event.data
+    assert "asked to end, the function raised KeyError: 'in the clean-up'" in event.data
+    assert "in breaks" in event.data
+
+
+@pytest.mark.parametrize("how", ["interrupted", "torn"])
+async def test_G8_an_end_by_closing_is_interrupted_and_says_so(how: str) -> None:
+    desk = Desk()
+    active = desk.launch(waits())
+    await turns(3)
+    if how == "interrupted":
+        active.interrupt()
+    else:
+        desk.stopping = True
+        assert active.task is not None
+        active.task.cancel()
+    ending = await desk.ended(active)
+    assert (ending.status, ending.error) == ("interrupted", "the manager was closed before the run ended")
+    assert ending.traceback is None
+
+
+async def test_an_error_of_its_own_while_the_manager_stops_is_the_runs_failure() -> None:
+    desk = Desk()
+    desk.stopping = True
+    ending = await desk.ended(desk.launch(raises(ValueError("mine"))))
+    assert (ending.status, ending.error) == ("failed", "ValueError: mine")
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+async def test_a_time_out_names_the_time_and_keeps_where_the_function_was(swallows: bool) -> None:
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if swallows:
+                raise KeyError("in the clean-up") from None
+            raise
+
+    desk = Desk()
+    active = desk.launch(work(), stored=row(timeout=0.01))
+    ending = await desk.ended(active)
+    assert (ending.status, ending.error) == ("failed", "TimeoutError: the run was still executing after 0.01 s")
+    assert "in work" in str(ending.traceback)
+    assert isinstance(active.error, TimeoutError)
+    assert isinstance(active.error.__cause__, KeyError) is swallows
+
+
+async def test_E5_an_exception_that_leaves_no_way_out_of_the_task_fails_the_run() -> None:
+    desk = Desk()
+    ending = await desk.ended(desk.launch(raises(GeneratorExit())))
+    assert (ending.status, ending.error) == ("failed", "RuntimeError: the function raised GeneratorExit")
+
+
+# Runs that never begin
+
+
+async def test_a_run_that_was_asked_to_end_before_it_began_never_begins() -> None:
+    entered: list[str] = []
+
+    async def never() -> None:
+        entered.append("entered")
+
+    desk = Desk()
+    active = desk.active(never())
+    active.request_cancel(at=1, reason=None)
+    desk.executor.launch(active)
+    assert (await desk.ended(active)).status == "cancelled"
+    assert entered == []
+
+
+async def test_N1_a_run_whose_task_is_cancelled_before_its_first_step_ends() -> None:
+    desk = Desk(StoreUnavailable("away"))
+    active = desk.launch(waits())
+    assert active.task is not None
+    active.task.cancel()
+    await eventually(lambda: desk.calls)
+    active.request_cancel(at=1, reason="too late")
+    assert active.cancel_requested_at is None
+    ending = await desk.ended(active)
+    assert ending.status == "failed"
+    assert active.task.cancelled()
+    assert desk.told == ["end 7"]
+
+
+async def test_a_run_that_was_ended_between_its_launch_and_its_first_step_is_left_alone() -> None:
+    desk = Desk()
+    active = desk.launch(waits())
+    desk.executor.conclude(active, row("cancelled"))
+    assert active.task is not None
+    await within(5, active.task)
+    assert desk.calls == []
+    assert desk.told == ["end 7"]
+
+
+# Threads
+
+
+async def test_G8_a_thread_that_outlasts_its_event_loop_ends_nothing() -> None:
+    gate = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @job
+    def stays() -> None:
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=20)
+
+    desk = Desk()
+    active = desk.launch(stays())
+    await eventually(lambda: active.thread is not None)
+    assert active.task is not None
+    active.task.cancel()
+    await turns(5)
+    assert active.cancel_event.is_set()
+    assert not active.task.done(), "the thread may still end in time"
+    desk.executor.give_up()
+    await within(5, asyncio.wait((active.task,)))
+    assert not active.function_over
+    assert (desk.calls, desk.told) == ([], [])
+    gate.set()
+    assert active.thread is not None
+    await within(5, active.thread.ended)
+
+
+async def test_a_thread_that_ends_in_time_ends_its_run_although_its_task_was_cancelled() -> None:
+    gate = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @job
+    def stays() -> int:
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=20)
+        return 5
+
+    desk = Desk()
+    active = desk.launch(stays())
+    await eventually(lambda: active.thread is not None)
+    assert active.task is not None
+    active.task.cancel()
+    await turns(5)
+    gate.set()
+    ending = await desk.ended(active)
+    assert (ending.status, ending.result_json) == ("completed", "5")
+
+
+async def test_giving_up_does_not_leave_a_thread_that_nobody_tears(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @job
+    def stays() -> int:
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=20)
+        return 5
+
+    desk = Desk()
+    active = desk.launch(stays())
+    await eventually(lambda: active.thread is not None)
+    desk.executor.give_up()
+    waits_begun = 0
+    wait = asyncio.wait
+
+    async def count(*args: Any, **options: Any) -> Any:
+        nonlocal waits_begun
+        waits_begun += 1
+        return await wait(*args, **options)
+
+    monkeypatch.setattr(asyncio, "wait", count)
+    await turns(20)
+    assert waits_begun == 0, "the thread is waited for, not polled"
+    gate.set()
+    assert (await desk.ended(active)).status == "completed"

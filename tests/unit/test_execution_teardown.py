@@ -1,0 +1,30 @@
+"""The executor when its event loop stops for good, and the interpreter closes what is left."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.support import turns
+from tests.unit.desk import Desk, waits
+
+from aioruns._active import ActiveRun
+
+
+def test_G8_the_coroutine_of_a_run_whose_loop_has_stopped_can_be_closed_and_stores_nothing() -> None:
+    async def begin() -> tuple[Desk, ActiveRun]:
+        desk = Desk()
+        active = desk.launch(waits())
+        await turns(3)
+        return desk, active
+
+    loop = asyncio.new_event_loop()
+    try:
+        desk, active = loop.run_until_complete(begin())
+        assert active.task is not None
+        coroutine = active.task.get_coro()
+        assert coroutine is not None
+        coroutine.close()  # raises RuntimeError where somebody awaits all the same
+        assert (desk.calls, active.function_over) == ([], False)
+        active.task._log_destroy_pending = False  # type: ignore[attr-defined]
+    finally:
+        loop.close()
