@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from _pytest.faulthandler import fault_handler_stderr_fd_key
+from tests.support import note_earlier_runs
 
 from aioruns import RunManager, _engine
 
@@ -38,6 +39,12 @@ def database(tmp_path: Path) -> Path:
 def quick_close(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let closing wait for functions that do not end for a fraction of a second only."""
     monkeypatch.setattr(_engine, "CLOSE_BOUND", 0.2)
+
+
+@pytest.fixture
+def own_runs() -> None:
+    """Let ``active_runs`` count the runs of this test, and not those that an earlier one left to be collected."""
+    note_earlier_runs()
 
 
 @pytest_asyncio.fixture

@@ -5,17 +5,32 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import gc
 import inspect
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from aioruns import RunManager, job
+from aioruns._active import ActiveRun
 from aioruns.stores import SQLiteStore
 
-__all__ = ["Gate", "Puppet", "eventually", "hold_answer", "hold_call", "idle", "rows", "statuses", "turns"]
+__all__ = [
+    "Gate",
+    "Puppet",
+    "active_runs",
+    "eventually",
+    "hold_answer",
+    "hold_call",
+    "idle",
+    "note_earlier_runs",
+    "rows",
+    "statuses",
+    "turns",
+]
 
 PATIENCE: Final = 20
 """Seconds after which what does not end by itself does so all the same: a test that failed must not hang."""
@@ -161,6 +176,24 @@ def hold_call(store: SQLiteStore, verb: str) -> Gate:
 
     setattr(store, verb, held)
     return gate
+
+
+_earlier: weakref.WeakSet[ActiveRun] = weakref.WeakSet()
+
+
+def _runs_in_memory() -> list[ActiveRun]:
+    gc.collect()
+    return [each for each in gc.get_objects() if type(each) is ActiveRun]
+
+
+def note_earlier_runs() -> None:
+    """Let ``active_runs`` ignore what there is now; the fixture ``own_runs`` calls this."""
+    _earlier.update(_runs_in_memory())
+
+
+def active_runs() -> int:
+    """Count the runs of this test that anything in this process still holds."""
+    return sum(each not in _earlier for each in _runs_in_memory())
 
 
 async def idle(manager: RunManager, runs: int = 0) -> None:

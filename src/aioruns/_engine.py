@@ -20,6 +20,7 @@ from aioruns._cancelling import Canceller
 from aioruns._events import EventFeed
 from aioruns._execution import Executor
 from aioruns._flushing import Flusher
+from aioruns._lifecycle import RunStatus
 from aioruns._model import Run, now_micros
 from aioruns._outbox import Budget
 from aioruns._owned import OwnedTasks, insist
@@ -136,7 +137,7 @@ class Engine:
     async def _keep(self, opened: asyncio.Future[None]) -> None:
         """Open, then watch until closed. Cancelled by anybody else, the event loop is being torn down: close then.
 
-        All in one task: one that began to watch later might be cancelled before its first step, and never close.
+        All in one task: one that began when all is open might be cancelled before its first step, and never close.
         """
         try:
             await self._open()
@@ -147,7 +148,8 @@ class Engine:
         if not opened.done():
             opened.set_result(None)
         try:
-            await self._watcher.watch()
+            # A task of its own: a call that `_patience` gives up cancels its task, and that is no teardown of the loop.
+            await self._tasks.create(self._watcher.watch())
         except asyncio.CancelledError:
             if not self.closed:
                 await self.close(grace=0, torn=True)
@@ -164,7 +166,8 @@ class Engine:
         except BaseException:
             self.closed = True
             self.store.abandon_lease(self.manager_id)
-            await self.store.aclose()
+            with move_on_after(CLOSE_BOUND):
+                await self.store.aclose()
             raise
         _capture.install()
         self._capturing = True
@@ -223,7 +226,10 @@ class Engine:
             for active in self.registry:
                 self._interrupt(active, torn=torn)
             await self.registry.wait_until_none(lambda _: True, timeout=bound)
-            await asyncio.gather(*(self._record_stuck(active) for active in self.registry if not active.function_over))
+            await asyncio.gather(*map(self._record_stuck, self._stuck()))
+            with contextlib.suppress(StoreUnavailable), move_on_after(bound):
+                await self._watcher.resolve_doubts()
+            self._watcher.trust()  # from here on, rows that are not registered may be of runs that did execute
             self._executor.give_up()
             await self.registry.wait_until_none(lambda active: active.function_over, timeout=bound)
             self.closed = True
@@ -243,8 +249,6 @@ class Engine:
     async def _let_go(self, bound: float) -> None:
         """End everything but runs; may be called again when a teardown of the event loop has cancelled it."""
         self._blocking.stop()
-        with contextlib.suppress(StoreUnavailable), move_on_after(bound):
-            await self._watcher.resolve_doubts()  # if the store is away, the next manager ends what is left
         await self.feed.aclose()
         await self._end_background()
         self._left_behind = bool(self.registry)
@@ -283,18 +287,23 @@ class Engine:
                 task.cancel()
                 await asyncio.wait((task,), timeout=STUCK_BOUND)
 
+    def _stuck(self) -> list[ActiveRun]:
+        """Return the runs whose functions execute; of the others here, the store has not taken the beginning or end."""
+        return [a for a in self.registry if not a.function_over and a.run.status is not RunStatus.PENDING]
+
     def _outlast(self) -> None:
         """Keep the lease until the functions that go on have ended: of threads, even after the event loop has."""
-        for active in self.registry:
+        stuck = self._stuck()
+        for active in stuck:
             active.give_up(ManagerClosed(f"run {active.run.id} still executes, and its manager has closed"))
-        threads = [active.thread for active in self.registry if active.thread is not None]
+        threads = [active.thread for active in stuck if active.thread is not None]
 
         def wait() -> None:
             for thread in threads:
                 thread.join()
             self.store.abandon_lease(self.manager_id)
 
-        if len(threads) == len(self.registry):
+        if threads and len(threads) == len(stuck):
             threading.Thread(target=wait, name="aioruns-lease", daemon=True).start()
 
     async def _release_lease(self, bound: float) -> None:

@@ -185,7 +185,12 @@ class EventFeed:
                 if self._closed:
                     raise ManagerClosed(f"the manager was closed while run {run_id} was being waited for")
                 version = channel.version
-                run = await self._store.get_run(run_id)
+                try:
+                    run = await self._store.get_run(run_id)
+                except StoreUnavailable:
+                    if self._closed:
+                        continue  # to say so
+                    raise
                 if run is None:
                     raise RunNotFound(run_id)
                 if not run.active:

@@ -103,8 +103,8 @@ class Executor:
                 return
             active.run = run
             self._notify(run.id)
-        if cancellation is not None and self._stopping():
-            active.cancel_event.set()  # the event loop is being torn down: too late to begin
+            if self._stopping():
+                active.cancel_event.set()  # the event loop is being torn down: too late to begin
         await self._call(active)
         if not active.function_over:
             return
@@ -170,7 +170,7 @@ class Executor:
             active.lost = True
             return await self.leave(active)
         if run is None:
-            self._on_end(active)
+            self._drop(active)
         else:
             self.conclude(active, run)
         return cancellation
@@ -189,8 +189,17 @@ class Executor:
         """Let go of a run that has been ended by somebody else."""
         active.outbox.lose(LeaseLost(active.run.id))
         run, cancellation = await self._persist(active, lambda: self._store.get_run(active.run.id))
-        self.conclude(active, run or active.run)
+        if active.failure is not None and (run is None or run.active):
+            self._drop(active)
+        else:
+            self.conclude(active, run or active.run)
         return cancellation
+
+    def _drop(self, active: ActiveRun) -> None:
+        """Forget a run whose end is not stored: the store was given up, and those who wait have been told."""
+        active.work.discard()
+        active.end_function()
+        self._on_end(active)
 
     async def _persist(
         self, active: ActiveRun, verb: Callable[[], Awaitable[T]]

@@ -63,6 +63,7 @@ class Watcher:
         self._starting = starting
         self._settle = settle
         self._doubts = 0
+        self._trusting = False
         self._interest = asyncio.Event()
 
     def wake(self) -> None:
@@ -71,8 +72,13 @@ class Watcher:
 
     def suspect(self) -> None:
         """Look for rows here that nobody executes: an insert has failed in a way that may have left one."""
-        self._doubts += 1
+        self._doubts += not self._trusting
         self._interest.set()
+
+    def trust(self) -> None:
+        """Look for such rows no more; a stray that is left is for whoever rescues."""
+        self._trusting = True
+        self._doubts = 0
 
     async def watch(self) -> None:
         """Watch until cancelled."""
@@ -130,7 +136,7 @@ class Watcher:
         if self._starting():
             return  # a row may be about to be registered: next time
         for run in rows:
-            if run.id not in self._registry:
+            if run.id not in self._registry and not self._trusting:
                 await self._end_stray(run)
         self._notify_all()
         if self._doubts == doubts:

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.load.hostile_functions import OUTCOMES, Work
-from tests.load.measure import active_runs
-from tests.support import Puppet, eventually, idle, statuses, turns
+from tests.support import Puppet, active_runs, eventually, idle, statuses, turns
 
 from aioruns import (
     ConfigurationError,
@@ -187,6 +186,7 @@ async def test_G2_tasks_that_a_run_leaves_behind_are_no_part_of_it(manager: RunM
     left[0].cancel()
 
 
+@pytest.mark.usefixtures("own_runs")
 async def test_R1_what_a_run_held_is_free_when_its_handle_is(manager: RunManager) -> None:
     """An exception keeps the frames that it passed, and they keep what was in them: for as long as the handle."""
 

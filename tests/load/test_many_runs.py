@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.load.measure import MIB, active_runs, resident
-from tests.support import eventually, idle, statuses
+from tests.load.measure import MIB, resident
+from tests.support import active_runs, eventually, idle, statuses
 
 from aioruns import Run, RunHandle, RunManager, job
 from aioruns.stores import SQLiteStore
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("own_runs"), pytest.mark.proof, pytest.mark.timeout(180)]
 
 Open = Callable[..., Any]
 

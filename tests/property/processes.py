@@ -82,6 +82,10 @@ class _Loop(asyncio.SelectorEventLoop):
         return super().time() + self._world.skipped
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+        if (
+            self.is_closed()
+        ):  # the garbage collector ends a coroutine of a killed process: there, nothing happens any more
+            return asyncio.Handle(callback, args, self, context)
         self._world.stirred.set()
         return super().call_soon(callback, *args, context=context)
 

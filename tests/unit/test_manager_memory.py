@@ -6,19 +6,17 @@ import asyncio
 import gc
 import os
 import threading
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import Puppet, eventually, hold_answer, idle, turns
+from tests.support import Puppet, active_runs, eventually, hold_answer, idle, turns
 
 from aioruns import RunConflict, RunManager, current_run, job
-from aioruns._active import ActiveRun
 from aioruns.stores import SQLiteStore
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("own_runs")]
 
 Open = Callable[..., Any]
 
@@ -39,25 +37,6 @@ async def fails() -> None:
 @job
 def in_a_thread() -> None:
     current_run().log("info", "at work")
-
-
-EARLIER: weakref.WeakSet[ActiveRun] = weakref.WeakSet()
-"""Runs of other tests, which whatever reports a failure may still hold."""
-
-
-def found() -> list[ActiveRun]:
-    gc.collect()
-    return [each for each in gc.get_objects() if type(each) is ActiveRun]
-
-
-@pytest.fixture(autouse=True)
-def note_earlier_runs() -> None:
-    EARLIER.update(found())
-
-
-def active_runs() -> int:
-    """Count the runs of this test that anything in this process still holds."""
-    return sum(each not in EARLIER for each in found())
 
 
 def kept(manager: RunManager) -> dict[str, int]:

@@ -79,11 +79,13 @@ class GroupCommit(Generic[Op]):
                     self._loop.call_later(TEARDOWN, self._expire)
         for _, future in self._batch + self._waiting:
             if not future.done():
-                future.set_exception(StoreUnavailable("the event loop was torn down before this was stored"))
+                future.set_exception(
+                    StoreUnavailable("the event loop was torn down before this was known to be stored")
+                )
 
     def _expire(self) -> None:
         self._expired = True
-        self._wake.set()
+        self._task.cancel()
 
     async def _store(self, *, again: bool) -> None:
         try:

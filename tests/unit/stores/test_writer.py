@@ -209,13 +209,9 @@ async def test_G8_writer_that_was_torn_down_ends_in_time(
     monkeypatch.setattr(_writer, "TEARDOWN", 0.01)
     first, others = await submit_while_committing(ledger, writer, "a", "b")
     writer._task.cancel()
-    while not writer._expired:  # nothing else shows that its time is over while a commit is under way
-        await asyncio.sleep(0.001)
-    ledger.open.set()
-    assert await first == "stored first"  # what was being committed is answered truthfully
-    for error in await asyncio.gather(*others, return_exceptions=True):
+    for error in await asyncio.gather(first, *others, return_exceptions=True):  # also of what never came back
         assert isinstance(error, StoreUnavailable)
-    assert ledger.stored == ["first"]
+    assert ledger.stored == []
     with pytest.raises(StoreUnavailable):
         await writer.submit("c")
 

@@ -12,9 +12,9 @@ from typing import cast
 import aiosqlite
 
 from aioruns._threads import in_thread
-from aioruns.errors import ConfigurationError
+from aioruns.errors import ConfigurationError, StoreUnavailable
 
-__all__ = ["OLDEST_SQLITE", "check_path", "connect", "disconnect", "set_pragma"]
+__all__ = ["OLDEST_SQLITE", "check_path", "connect", "disconnect", "file_of", "set_pragma"]
 
 OLDEST_SQLITE = (3, 37)
 """STRICT tables came with it: https://sqlite.org/stricttables.html"""
@@ -50,6 +50,19 @@ def _check_path(path: Path) -> None:
             head = file.read(16)
         if head and head != b"SQLite format 3\0":
             raise ConfigurationError(f"the file {str(path)!r} is not an SQLite database: name another")
+
+
+def file_of(database: str) -> tuple[int, int]:
+    """Identify the file that a path names. It takes a microsecond: no reason to leave the event loop's thread.
+
+    Raises:
+        StoreUnavailable: There is none.
+    """
+    try:
+        found = os.stat(database)
+    except OSError as error:
+        raise StoreUnavailable(f"the database {database} is unavailable: its file is gone ({error})") from error
+    return found.st_dev, found.st_ino
 
 
 async def connect(database: str, *, busy_timeout: float, pragmas: dict[str, str]) -> aiosqlite.Connection:

@@ -15,12 +15,13 @@ import aiosqlite
 
 from aioruns._jobs import check_seconds
 from aioruns._model import Run, RunEvent, RunFilter, to_micros
+from aioruns._owned import create_task
 from aioruns._threads import in_thread
 from aioruns.abc import Ending, Fence, NewEvent, NewRun
 from aioruns.errors import ConfigurationError, StoreUnavailable
 from aioruns.stores._writer import GroupCommit
 from aioruns.stores.sqlite._batch import Append, Cancel, Claim, Finish, Insert, Op, Script, commit
-from aioruns.stores.sqlite._connections import check_path, connect, disconnect, set_pragma
+from aioruns.stores.sqlite._connections import check_path, connect, disconnect, file_of, set_pragma
 from aioruns.stores.sqlite._errors import unavailable
 from aioruns.stores.sqlite._lease import Lease, remove_strays
 from aioruns.stores.sqlite._queries import Row, event_of, query, run_of
@@ -67,6 +68,7 @@ class SQLiteStore:
         self._database = self.path
         self._write: aiosqlite.Connection | None = None
         self._read: aiosqlite.Connection | None = None
+        self._closer: asyncio.Task[None] | None = None
         self._closing: list[asyncio.Future[None]] = []
         self._writer: GroupCommit[Op] | None = None
         self._lease: Lease | None = None
@@ -94,7 +96,7 @@ class SQLiteStore:
                 self._read = await connect(
                     self._database, busy_timeout=self._busy_timeout, pragmas={"query_only": "ON"}
                 )
-            self._file = self._find_file()
+                self._file = file_of(self._database)
         except BaseException as error:
             await self._disconnect()
             if isinstance(error, sqlite3.Error) and (away := unavailable(error, self.path)):
@@ -110,7 +112,13 @@ class SQLiteStore:
         }
 
     async def aclose(self) -> None:
-        """See ``Store``."""
+        """See ``Store``. Cancelling the call does not stop that."""
+        if self._closer is None or self._closer.done():  # torn with the event loop perhaps: then again
+            self._closer = create_task(self._close())
+        await asyncio.wait((self._closer,))
+        self._closer.result()
+
+    async def _close(self) -> None:
         if self._writer is not None:
             await self._writer.aclose()
         await self._disconnect()
@@ -163,17 +171,8 @@ class SQLiteStore:
         In WAL mode SQLite goes on writing to a file that was moved or removed, where nobody finds what it stores; with
         other journals it refuses: https://sqlite.org/rescode.html#readonly_dbmoved
         """
-        if self._file is not None and self._find_file() != self._file:
+        if self._file is not None and file_of(self._database) != self._file:
             raise StoreUnavailable(f"the database {self.path} is unavailable: another file has taken its place")
-
-    def _find_file(self) -> tuple[int, int] | None:
-        if self._memory:
-            return None
-        try:
-            found = os.stat(self._database)  # a microsecond: no reason to leave the event loop's thread
-        except OSError as error:
-            raise StoreUnavailable(f"the database {self.path} is unavailable: its file is gone ({error})") from error
-        return found.st_dev, found.st_ino
 
     def _submit(self, op: Op) -> Awaitable[Any]:
         if self._writer is None:
@@ -212,8 +211,8 @@ class SQLiteStore:
             raise
 
     async def _insert_manager(self, at: int) -> None:
-        values = (self._manager_id, os.getpid(), socket.gethostname(), at)
-        await self._submit(Script([(query("insert_manager"), values)]))
+        row = (self._manager_id, os.getpid(), socket.gethostname(), at)
+        await self._submit(Script([(query("insert_manager"), row)]))
 
     async def release_lease(self, manager_id: str) -> None:
         """See ``Store``."""
@@ -231,9 +230,9 @@ class SQLiteStore:
 
     def abandon_lease(self, manager_id: str) -> None:
         """See ``Store``."""
-        if self._lease is not None:
-            self._lease.abandon()
-            self._lease = None
+        lease, self._lease = self._lease, None  # at once: two threads may call this
+        if lease is not None:
+            lease.abandon()
 
     async def rescue_orphans(self, *, now: Callable[[], int]) -> list[int]:
         """See ``Store``."""

@@ -32,10 +32,10 @@ class Source:
     __slots__ = ("_state", "latest", "number", "pace")
 
     def __init__(self, seed: int, number: int) -> None:
-        self.number = number
-        self.latest = 0.0
+        self.number: int = number
+        self.latest: float = 0.0
         self._state = _mix(_mix(seed & _MASK) + number * _GAMMA & _MASK)
-        self.pace = 100 ** self._draw()
+        self.pace: float = 100 ** self._draw()
 
     def _draw(self) -> float:
         """Draw from [0, 1)."""
