@@ -124,7 +124,7 @@ async def test_G10_of_lines_with_turns_of_the_event_loop_between_all_are_stored_
     babbler = Babbler(lines, turn)
     stream = Stream(database, await run(manager, babbler.job()))
     stream.check(lines)
-    assert len(stream.lines) > 10_000
+    assert len(stream.lines) >= 10_000  # how many more is a matter of the disk
     assert babbler.grown < MEMORY
 
 
