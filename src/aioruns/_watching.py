@@ -91,14 +91,12 @@ class Watcher:
             try:
                 await self.resolve_doubts()
                 if await self._store.wait_changed() or look_again:
-                    # Once more if that fails, or if it may have been about a run that is stored and not registered yet.
-                    look_again = True
                     self._notify_all()
-                    starting = self._starting()
+                    starting = self._starting()  # then it may be about a run that is stored and not registered yet
                     await self.look()
                     look_again = starting
             except StoreUnavailable:
-                look_again = True  # there may have been a change, and its news are lost
+                look_again = True  # there may have been a change, and its news are lost, or what was looked for
                 await asyncio.sleep(PAUSE)
 
     async def look(self) -> None:
