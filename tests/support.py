@@ -1,4 +1,4 @@
-"""What tests share: waiting for conditions, a look past the library, jobs on strings, stores that are held back."""
+"""What tests share: waiting for conditions, a look past or into the library, jobs on strings, stores held back."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import inspect
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 from aioruns import RunManager, job
 from aioruns._active import ActiveRun
 from aioruns.stores import SQLiteStore
+from aioruns.stores.sqlite import _connections
 
 __all__ = [
     "Gate",
     "Puppet",
     "active_runs",
+    "each_statement",
     "eventually",
     "hold_answer",
     "hold_call",
@@ -70,6 +73,35 @@ def rows(database: Path, sql: str = "SELECT * FROM runs ORDER BY id", *values: A
 def statuses(database: Path) -> dict[int, str]:
     """Read the status of every run, past the library."""
     return {row["id"]: row["status"] for row in rows(database)}
+
+
+@contextlib.contextmanager
+def each_statement(before: Callable[[str], object]) -> Generator[None]:
+    """Call a function before each statement of the library's, on the thread that executes it.
+
+    What the function raises, the statement raises.
+    """
+
+    class Cursor(sqlite3.Cursor):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            before(sql)
+            return super().execute(sql, parameters)
+
+        def executemany(self, sql: str, seq_of_parameters: Iterable[Any], /) -> sqlite3.Cursor:
+            before(sql)
+            return super().executemany(sql, seq_of_parameters)
+
+    def cursor(connection: sqlite3.Connection) -> sqlite3.Cursor:
+        return sqlite3.Connection.cursor(connection, Cursor)
+
+    def execute(connection: _connections._Connection, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if sql is _connections.CALL:
+            return original(connection, sql, parameters)
+        return cursor(connection).execute(sql, parameters)
+
+    original = _connections._Connection.execute
+    with mock.patch.multiple(_connections._Connection, cursor=cursor, execute=execute):
+        yield
 
 
 class Puppet:

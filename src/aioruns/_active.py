@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -63,7 +63,7 @@ class ActiveRun:
         timed_out: Its time is over.
         interrupting: Its manager stops.
         lost: It belongs to this manager no longer.
-        ended: Set when there is nothing more to wait for: it is stored as ended, or ``failure`` says why not.
+        ended: Done when there is nothing more to wait for: it is stored as ended, or ``failure`` says why not.
         failure: Why the end could not be stored so far.
         result: What the function returned.
         error: What it raised.
@@ -83,13 +83,12 @@ class ActiveRun:
         *,
         budget: Budget,
         redact: Redact,
-        on_filled: Callable[[ActiveRun], None],
-        values: list[tuple[contextvars.ContextVar[Any], Any]],
+        values: Sequence[tuple[contextvars.ContextVar[Any], Any]],
     ) -> None:
         self.work: Work = work
-        self.values: list[tuple[contextvars.ContextVar[Any], Any]] = values
+        self.values: Sequence[tuple[contextvars.ContextVar[Any], Any]] = values
         self.cancel_event: CancelEvent = CancelEvent()
-        self.outbox: Outbox = Outbox(budget, lambda: on_filled(self))
+        self.outbox: Outbox = Outbox(budget)
         self.context: RunContext = RunContext(
             0, key=None, attempt=1, cancel_event=self.cancel_event, sink=self.outbox, redact=redact
         )
@@ -103,7 +102,7 @@ class ActiveRun:
         self.timed_out: bool = False
         self.interrupting: bool = False
         self.lost: bool = False
-        self.ended: asyncio.Event = asyncio.Event()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failure: StoreUnavailable | ManagerClosed | None = None
         self.result: Any = None
         self.error: BaseException | None = None
@@ -114,6 +113,7 @@ class ActiveRun:
     def attach(self, run: Run) -> None:
         """Note the row that was inserted for it."""
         self.run = run
+        self.outbox.owner = self
         self.context.id = run.id
         self.context.key = run.key
         self.context.attempt = run.attempt
@@ -137,7 +137,12 @@ class ActiveRun:
     def give_up(self, failure: StoreUnavailable | ManagerClosed) -> None:
         """Tell those who wait for the end that it is not stored at present, and why."""
         self.failure = failure
-        self.ended.set()
+        self.tell_waiters()
+
+    def tell_waiters(self) -> None:
+        """Tell those who wait for the end that there is nothing more to wait for."""
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     @property
     def fence(self) -> Fence:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from aioruns._active import ActiveRun
 from aioruns._model import Run, now_micros, to_micros
-from aioruns._owned import OwnedTasks
+from aioruns._owned import OwnedTasks, until_done
 from aioruns.abc import Store
 from aioruns.errors import RunAlreadyFinished, RunNotFound, StoreUnavailable
 
@@ -66,12 +66,12 @@ class Canceller:
             StoreUnavailable: The request could not be stored; a function that executes here was asked all the same.
         """
         at = now_micros()
-        if (active := self._registry.get(run_id)) is not None:
-            # Before the commit: the function need not wait for the disk. The store's line keeps request and end in
-            # order.
-            active.request_cancel(at=at, reason=reason)
         task = self._tasks.create(self._request(run_id, at, reason, unless_shared=False))
-        await asyncio.wait((task,))
+        if (active := self._registry.get(run_id)) is not None:
+            # Before the commit: the function need not wait for the disk. Of a function that executes, the end comes
+            # behind the request in the store's line: its task takes its next step behind the one just created.
+            active.request_cancel(at=at, reason=reason)
+        await until_done(task)
         run = task.result()
         if not run.active and (
             run.cancel_requested_at is None or to_micros(run.cancel_requested_at, what="time") != at

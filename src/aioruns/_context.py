@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import re
+import weakref
 from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -30,6 +31,7 @@ MAX_DATA: Final = 64 * 1024
 """Bytes of JSON that the data of an emitted event may have."""
 _KIND = re.compile(r"[A-Za-z][\w.:-]{0,63}")
 _OWN_KINDS = frozenset({"status", "log", "progress", "step"})
+_LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 
 class Sink(Protocol):
@@ -58,7 +60,7 @@ class RunContext:
         cancel_event: Set when the function is asked to end: cancel, its time-out, a manager that stops, a lost lease.
     """
 
-    __slots__ = ("_logger", "_redact", "_sink", "attempt", "cancel_event", "id", "key", "owner")
+    __slots__ = ("__weakref__", "_logger", "_redact", "_sink", "attempt", "cancel_event", "id", "key", "owner")
 
     def __init__(
         self,
@@ -217,7 +219,8 @@ class RunLogger(logging.Logger):
 
     def __init__(self, context: RunContext) -> None:
         super().__init__("aioruns.run", logging.NOTSET)
-        self._context = context
+        self._context = weakref.ref(context)  # which holds this logger: a run that has ended needs no garbage collector
+        self._path = f"aioruns.run.{context.id}"
         self.parent = logging.getLogger("aioruns.run")
 
     def isEnabledFor(self, level: int) -> bool:
@@ -226,8 +229,9 @@ class RunLogger(logging.Logger):
 
     def handle(self, record: logging.LogRecord) -> None:
         """Store the record, then hand it on."""
-        write_record(self._context, record, logger=None)
-        record.name = f"aioruns.run.{self._context.id}"
+        if (context := self._context()) is not None:
+            write_record(context, record, logger=None)
+        record.name = self._path
         parent = cast("logging.Logger", self.parent)
         if parent.isEnabledFor(record.levelno):
             parent.handle(record)
@@ -325,6 +329,8 @@ def _label(text: str | None) -> str | None:
 
 
 def _level_name(level: str | int) -> str:
+    if level in _LEVELS:
+        return level
     known = logging.getLevelNamesMapping()
     if isinstance(level, int):
         return logging.getLevelName(level).lower()
@@ -335,8 +341,14 @@ def _level_name(level: str | int) -> str:
 
 def _encode_line(data: dict[str, Any]) -> str:
     """Encode a log line whatever its fields are: a log line never fails the run that writes it."""
-    with contextlib.suppress(NotStorable):
+    try:
         return encode(data, what="a log line", limit=MAX_DATA)
+    except NotStorable:
+        return _encode_shown(data)
+
+
+def _encode_shown(data: dict[str, Any]) -> str:
+    """Encode a log line with the ``repr`` of its fields; without them if that is still too much."""
     if fields := data.pop("fields", {}):
         data["fields"] = {_shown(str, name): cut(_shown(repr, value), MAX_FIELD) for name, value in fields.items()}
         with contextlib.suppress(NotStorable):

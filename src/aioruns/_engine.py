@@ -8,7 +8,6 @@ import logging
 import threading
 import uuid
 import warnings
-from collections.abc import Callable
 from typing import Any, Final
 
 from anyio import get_cancelled_exc_class, move_on_after
@@ -43,6 +42,8 @@ CLOSE_BOUND: Final = 5.0
 """Seconds for functions to end after they were asked to, when the manager is closed."""
 STUCK_BOUND: Final = 1.0
 """Seconds to record that a function does not end."""
+AT_ONCE: Final = 100
+"""Runs that are asked to end in one turn of the event loop."""
 TEARDOWN_BOUND: Final = 1.5
 """The same when the event loop is torn down; less than the store's writer goes on for."""
 
@@ -63,7 +64,6 @@ class Engine:
         self.manager_id = uuid.uuid4().hex
         self.registry = Registry()
         self.feed = EventFeed(store, on_watched=self._look_out)
-        self.budget = Budget()
         self.closing = False
         self.closed = False
         self._capturing = False
@@ -83,7 +83,7 @@ class Engine:
         )
         self._blocking = BlockWatch(self.registry)
         self._capacity = Capacity(max_running, launch=self._launch, fail=self._end_unspawned)
-        self._flusher = Flusher(store, notify=self.feed.notify, patience=patience)
+        self._flusher = Flusher(store, publish=self.feed.publish, patience=patience)
         self.canceller = Canceller(
             store,
             self.manager_id,
@@ -121,7 +121,7 @@ class Engine:
             settle=self._settle,
             wait_elsewhere=self.feed.wait_ended,
         )
-        self.flush: Callable[[ActiveRun], None] = self._flusher.start
+        self.budget = Budget(on_filled=self._flusher.start)
 
     async def open(self) -> None:
         """Open the store, prove to be alive, rescue what dead processes left, and begin to watch.
@@ -223,8 +223,7 @@ class Engine:
             await self.starter.settle(timeout=bound)
             await self.registry.wait_until_none(lambda _: True, timeout=grace)
             self.closing = True
-            for active in self.registry:
-                self._interrupt(active, torn=torn)
+            await self._interrupt_all(torn=torn)
             await self.registry.wait_until_none(lambda _: True, timeout=bound)
             await asyncio.gather(*map(self._record_stuck, self._stuck()))
             with contextlib.suppress(StoreUnavailable), move_on_after(bound):
@@ -236,6 +235,14 @@ class Engine:
             _, cancellation = await insist(lambda: self._let_go(bound))
             if cancellation is not None:
                 raise cancellation
+
+    async def _interrupt_all(self, *, torn: bool) -> None:
+        """Ask all runs to end, a few in each turn of the event loop, which has to let each of them end, too."""
+        # Those that wait for capacity first: else they would be given what the others leave.
+        for number, active in enumerate(sorted(self.registry, key=lambda active: active.task is not None), 1):
+            self._interrupt(active, torn=torn)
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _interrupt(self, active: ActiveRun, *, torn: bool) -> None:
         if active.task is not None:

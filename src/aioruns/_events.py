@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
 from typing import Final
 
-from aioruns._model import Run, RunEvent
+from aioruns._model import Run, RunEvent, from_micros
+from aioruns._outbox import NewEvent
 from aioruns.abc import Store
 from aioruns.errors import ManagerClosed, RunNotFound, StoreUnavailable
 
@@ -18,7 +17,7 @@ __all__ = ["EventFeed"]
 PAGE: Final = 100
 """Events that are read at once, and that a subscriber holds while it reads nothing."""
 RECENT: Final = 1000
-"""Events of one watched run that are kept for all its subscribers."""
+"""Events of one watched run that are kept for all its subscribers: no append here has more."""
 RECENT_CHARACTERS: Final = 4 * 1024 * 1024
 """How long the JSON of these events may be, altogether."""
 
@@ -27,21 +26,24 @@ LAST_READS: Final = 1.0
 
 
 class _Channel:
-    """What the subscribers of one run share: the newest events that one has read, and the news that there are more."""
+    """What the subscribers of one run share: its newest events, and the news that there are more."""
 
     def __init__(self) -> None:
         self.subscribers = 0
         self.version = 0
-        self.seen_version = -1  # the version at which somebody has read up to ``tail``, and there was nothing behind it
-        self.tail = 0
+        self.seen_version = -1  # the version at which there was nothing behind ``tail``
+        self.tail = 0  # how far somebody has read, or was given
         self.ended = False
-        self.recent: deque[RunEvent] = deque()
+        self.recent: list[RunEvent] = []
         self._characters = 0
-        self.reading = asyncio.Lock()
+        self.reading = False  # somebody reads what is new, for all
         self._waiters: list[asyncio.Future[None]] = []
 
     def notify(self) -> None:
         self.version += 1
+        self.wake()
+
+    def wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -49,29 +51,56 @@ class _Channel:
 
     async def wait_newer(self, version: int) -> None:
         if self.version == version:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+            await self.wait()
+
+    async def wait(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     def after(self, seq: int) -> list[RunEvent]:
         """Return the recent events behind a cursor; empty if there are none, or if the first of them is not kept."""
         if not self.recent or not self.recent[0].seq <= seq + 1 <= self.recent[-1].seq:
             return []
         start = seq + 1 - self.recent[0].seq
-        return list(islice(self.recent, start, start + PAGE))
+        return self.recent[start : start + PAGE]
+
+    def is_far_behind(self, seq: int) -> bool:
+        """Tell whether a cursor stands before all that is kept."""
+        return bool(self.recent) and seq + 1 < self.recent[0].seq
+
+    def has_more_than(self, seq: int) -> bool:
+        """Tell whether there may be events behind a cursor; if not, no commit has been heard of since that was seen."""
+        return self.seen_version != self.version or seq < self.tail
+
+    def publish(self, events: list[RunEvent]) -> None:
+        """Keep events that have just been stored, if they come next, and wake who waits; what is missing is read."""
+        comes_next = bool(events) and events[0].seq == self.tail + 1
+        up_to_date = comes_next and self.seen_version == self.version
+        if comes_next:
+            self.extend(events)
+        self.notify()
+        if up_to_date:
+            self.seen_version = self.version
 
     def extend(self, events: list[RunEvent]) -> None:
-        """Keep events that somebody has read, where they go on from what is kept."""
-        if self.recent and events and events[0].seq > self.recent[-1].seq + 1:
-            self.recent.clear()
-            self._characters = 0
+        """Keep events that are stored, where they go on from what is kept."""
+        if self.recent and events[0].seq > self.recent[-1].seq + 1:
+            self._forget(len(self.recent))
         newest = self.recent[-1].seq if self.recent else 0
         for event in events:
             if event.seq > newest:
                 self.recent.append(event)
                 self._characters += len(event.data_json)
-        while len(self.recent) > RECENT or self._characters > RECENT_CHARACTERS:
-            self._characters -= len(self.recent.popleft().data_json)
+        self.tail = max(self.tail, events[-1].seq)
+        self._forget(len(self.recent) - RECENT)
+        while self._characters > RECENT_CHARACTERS:
+            self._forget(1)
+
+    def _forget(self, count: int) -> None:
+        if count > 0:
+            self._characters -= sum(len(event.data_json) for event in self.recent[:count])
+            del self.recent[:count]
 
 
 class EventFeed:
@@ -101,6 +130,23 @@ class EventFeed:
         """Wake who watches a run: something about it has been committed."""
         if (channel := self._channels.get(run_id)) is not None:
             channel.notify()
+
+    def publish(self, run: Run, said: Sequence[NewEvent], seqs: range) -> None:
+        """Give what has just been stored to who watches a run: it need not be read again.
+
+        Args:
+            run: Whose events they are.
+            said: The events.
+            seqs: What the last of them got, by this commit; the others, if any, were stored before.
+        """
+        if (channel := self._channels.get(run.id)) is not None:
+            new = said[len(said) - len(seqs) :]
+            channel.publish(
+                [
+                    RunEvent(run.id, seq, from_micros(at), kind, data, run.attempt)
+                    for seq, (_, at, kind, data) in zip(seqs, new, strict=True)
+                ]
+            )
 
     def notify_all(self) -> None:
         """Wake everybody: another process has committed something."""
@@ -156,7 +202,14 @@ class EventFeed:
         try:
             while True:
                 version = channel.version
-                events = channel.after(cursor) or await self._read(channel, run_id, cursor)
+                events = channel.after(cursor)
+                if not events and channel.is_far_behind(cursor):  # catching up: others need not wait for it
+                    events = await self._store.read_events(run_id, after=cursor, limit=PAGE)
+                if not events and channel.has_more_than(cursor):
+                    if channel.reading:
+                        await channel.wait()
+                        continue
+                    events = await self._read(channel, run_id, cursor)
                 if events or channel.ended:
                     return events
                 if self._closed and channel.version == version:  # what was read is all there is
@@ -199,14 +252,8 @@ class EventFeed:
 
     async def _read(self, channel: _Channel, run_id: int, cursor: int) -> list[RunEvent]:
         """Read behind a cursor, once for all who stand there; empty if there is nothing yet, or nothing any more."""
-        alone = channel.recent and cursor + 1 < channel.recent[0].seq  # catching up: others need not wait for it
-        if alone and (events := await self._store.read_events(run_id, after=cursor, limit=PAGE)):
-            return events
-        async with channel.reading:
-            if events := channel.after(cursor):
-                return events
-            if channel.seen_version == channel.version and cursor >= channel.tail:
-                return []
+        channel.reading = True
+        try:
             version = channel.version
             events = await self._store.read_events(run_id, after=cursor, limit=PAGE)
             if not events and await self._has_ended(run_id):
@@ -214,11 +261,15 @@ class EventFeed:
                 events = await self._store.read_events(run_id, after=cursor, limit=PAGE)
                 channel.ended = not events
             channel.ended = channel.ended or bool(events and events[-1].terminal)
-            channel.extend(events)
+            if events:
+                channel.extend(events)
             if len(events) < PAGE:
                 channel.seen_version = version
-                channel.tail = events[-1].seq if events else cursor
+                channel.tail = max(channel.tail, cursor)
             return events
+        finally:
+            channel.reading = False
+            channel.wake()  # all at once: from a lock they would get it one by one, each a turn of the event loop later
 
     async def _has_ended(self, run_id: int) -> bool:
         run = await self._store.get_run(run_id)

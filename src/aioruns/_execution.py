@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 from aioruns._active import ActiveRun
@@ -17,7 +18,7 @@ from aioruns._context import enter_context
 from aioruns._lifecycle import RunStatus, ending
 from aioruns._model import Run, now_micros
 from aioruns._owned import OwnedTasks, create_task, insist
-from aioruns._redaction import Redact, describe
+from aioruns._redaction import Redact, describe, skip_own_frames
 from aioruns._serialization import NotStorable, encode
 from aioruns._threads import start_thread
 from aioruns.abc import Ending, Store
@@ -68,6 +69,7 @@ class Executor:
         self._on_end = on_end
         self._pid = os.getpid()
         self._rest = OwnedTasks()
+        self._launched: dict[asyncio.Task[None], ActiveRun] = {}  # their tasks have not taken their first step
         self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def launch(self, active: ActiveRun) -> None:
@@ -75,12 +77,16 @@ class Executor:
         context = contextvars.Context()
         for variable, value in active.values:
             context.run(variable.set, value)
-        active.task = create_task(self._execute(active), name=f"aioruns-run-{active.run.id}", context=context)
-        active.task.add_done_callback(lambda _: self._check_entered(active))
+        task = create_task(self._execute(active), name=f"aioruns-run-{active.run.id}", context=context)
+        if not active.entered:  # the usual task; an eager one has taken its first step, or all of them
+            active.task = task
+            self._launched[task] = active
+            task.add_done_callback(self._end_unentered)
 
-    def _check_entered(self, active: ActiveRun) -> None:
+    def _end_unentered(self, task: asyncio.Task[None]) -> None:
         """End a run whose task was cancelled before its first step: such a task never reaches its own clean-up."""
-        if not active.entered:
+        active = self._launched.pop(task)
+        if not active.function_over:
             active.error = asyncio.CancelledError()
             active.end_function()
             self._rest.create(self.finish(active))
@@ -91,24 +97,28 @@ class Executor:
             self._given_up.set_result(None)
 
     async def _execute(self, active: ActiveRun) -> None:
-        active.task = asyncio.current_task()  # an eager task is here before ``launch`` has its name
+        if active.task is None:
+            active.task = asyncio.current_task()
+        elif self._launched.pop(active.task, None):
+            active.task.remove_done_callback(self._end_unentered)
         active.entered = True
         if active.function_over:  # it was ended while it waited, after its launch and before this step
             return
         cancellation: asyncio.CancelledError | None = None
-        if active.run.status is RunStatus.PENDING:
-            run, cancellation = await self._persist(active, lambda: self._claim(active))
+        if active.run.status is RunStatus.PENDING and not self._stopping():
+            run, cancellation = await self._persist(active, partial(self._claim, active))
             if run is None:
                 await self.leave(active)
                 return
             active.run = run
             self._notify(run.id)
-            if self._stopping():
-                active.cancel_event.set()  # the event loop is being torn down: too late to begin
+        if self._stopping():
+            active.cancel_event.set()  # too late to begin: whoever closes may have asked all runs to end already
         await self._call(active)
         if not active.function_over:
             return
         cancellation = await self.finish(active) or cancellation
+        del active  # an error's traceback may outlive us, and reach this frame through those of the function
         if cancellation is not None:
             raise cancellation
 
@@ -135,10 +145,11 @@ class Executor:
                 raise
             active.error = RuntimeError("the function raised GeneratorExit")
         except BaseException as error:  # noqa: BLE001 - SystemExit too: it is the outcome, not this task's to raise
-            active.error = error
+            active.error = _without_own_frames(error)
         if os.getpid() != self._pid:
             _leave_fork(active.error)
         active.end_function()
+        del active  # an error's traceback may outlive us, and reach this frame through those of the function
 
     async def _call_in_thread(self, active: ActiveRun) -> Any:
         """Call the function in a thread, which is not taken for ended while it runs, and can only be asked to end."""
@@ -164,7 +175,7 @@ class Executor:
         final = self._ending(active)
         try:
             run, cancellation = await self._persist(
-                active, lambda: self._store.finish_run(active.run.id, active.fence, final)
+                active, partial(self._store.finish_run, active.run.id, active.fence, final)
             )
         except LeaseLost:
             active.lost = True
@@ -183,12 +194,12 @@ class Executor:
         active.work.discard()
         active.end_function()
         self._on_end(active)
-        active.ended.set()
+        active.tell_waiters()
 
     async def leave(self, active: ActiveRun) -> asyncio.CancelledError | None:
         """Let go of a run that has been ended by somebody else."""
         active.outbox.lose(LeaseLost(active.run.id))
-        run, cancellation = await self._persist(active, lambda: self._store.get_run(active.run.id))
+        run, cancellation = await self._persist(active, partial(self._store.get_run, active.run.id))
         if active.failure is not None and (run is None or run.active):
             self._drop(active)
         else:
@@ -240,8 +251,10 @@ class Executor:
     def _ending(self, active: ActiveRun) -> Ending:
         """Decide how the run ended, whatever its function returned or raised: code of these values runs meanwhile."""
         for _ in range(2):  # once more, since a second interrupt from the keyboard may have been what was raised
-            with contextlib.suppress(BaseException):
+            try:
                 return self._decide(active)
+            except BaseException:  # noqa: BLE001
+                continue
         # What was raised is not shown: showing it may raise again.
         log.warning("run %s ended with a value or an exception that cannot be looked at", active.run.id)
         active.error = RuntimeError("the function ended with a value or an exception that cannot be looked at")
@@ -254,7 +267,7 @@ class Executor:
             try:
                 result_json = encode(active.result, what=f"the result of run {active.run.id}")
             except NotStorable as not_storable:
-                error = active.error = not_storable
+                error = active.error = _without_own_frames(not_storable)
         status = ending(
             returned=error is None,
             cancel_requested=active.cancel_requested_at is not None,
@@ -289,6 +302,12 @@ class Executor:
             message, trace = describe(error, self._redact)
             active.context.write_line("warning", f"asked to end, the function raised {message}", trace=trace)
         return (None if status is RunStatus.CANCELLED else "the manager was closed before the run ended"), None
+
+
+def _without_own_frames(error: BaseException) -> BaseException:
+    """Take our frames from the traceback of an exception that is being handled: they hold the run, which keeps it."""
+    # Not by its own attributes: an exception may have others in their place.
+    return BaseException.with_traceback(error, skip_own_frames(sys.exc_info()[2]))
 
 
 def _leave_fork(error: BaseException | None) -> NoReturn:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aioruns._active import ActiveRun
+from aioruns._model import Run
+from aioruns._outbox import NewEvent
 from aioruns._owned import OwnedTasks
 from aioruns.abc import Store
 from aioruns.errors import LeaseLost, StoreUnavailable
@@ -16,6 +18,8 @@ __all__ = ["Flusher"]
 PAUSE: Final = 0.1
 """Seconds until a store that was away is tried again; doubled up to ``LONGEST_PAUSE``."""
 LONGEST_PAUSE: Final = 2.0
+LARGEST: Final = 1000
+"""Events in one append, so that no start and no end waits long behind a talkative run."""
 
 
 class Flusher:
@@ -23,13 +27,15 @@ class Flusher:
 
     Args:
         store: Where events go.
-        notify: Called with a run's id when there are new events to read.
+        publish: Called with a run, what it has said, and the ``seq`` that the last of that got; it is stored.
         patience: Seconds for which the store may be away before those who wait in ``flush`` are told.
     """
 
-    def __init__(self, store: Store, *, notify: Callable[[int], None], patience: float) -> None:
+    def __init__(
+        self, store: Store, *, publish: Callable[[Run, Sequence[NewEvent], range], None], patience: float
+    ) -> None:
         self._store = store
-        self._notify = notify
+        self._publish = publish
         self._patience = patience
         self._tasks = OwnedTasks()
 
@@ -44,7 +50,7 @@ class Flusher:
         pause = PAUSE
         while not outbox.closed:
             try:
-                await self._store.append_events(active.run.id, active.fence, outbox.take())
+                await self._append(active, outbox.take())
             except LeaseLost as error:
                 active.lost = True
                 outbox.lose(error)
@@ -58,7 +64,15 @@ class Flusher:
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             away_since, pause = None, PAUSE
-            self._notify(active.run.id)
             # A closed outbox is acknowledged by the commit that ends the run.
             if outbox.closed or not outbox.acknowledge():
+                return
+
+    async def _append(self, active: ActiveRun, said: Sequence[NewEvent]) -> None:
+        run, fence = active.run, active.fence
+        for start in range(0, len(said), LARGEST):
+            part = said[start : start + LARGEST]
+            seqs = await self._store.append_events(run.id, fence, part)
+            self._publish(run, part, seqs)
+            if active.outbox.closed:  # the rest is stored with the end
                 return

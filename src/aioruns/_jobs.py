@@ -85,7 +85,7 @@ class Job(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Job {self.name!r}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> JobCall[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> JobCall[R]:
         """Make a call, not yet running.
 
         Raises:
@@ -97,6 +97,20 @@ class Job(Generic[P, R]):
     def signature(self) -> inspect.Signature:
         """The function's signature."""
         return inspect.signature(self.function)
+
+    def bind_stored(self, arguments: dict[str, Any]) -> Callable[[], Any]:
+        """Bind arguments by name, as they are stored, to the function."""
+        if self._is_called_by_name:
+            return functools.partial(self.function, **arguments)
+        bound = inspect.BoundArguments(self.signature, arguments)  # pyright: ignore[reportArgumentType]
+        return functools.partial(self.function, *bound.args, **bound.kwargs)
+
+    @functools.cached_property
+    def _is_called_by_name(self) -> bool:
+        # A wrapper may take them by position only, or by names of its own.
+        own = inspect.signature(self.function, follow_wrapped=False).parameters
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return own.keys() == self.signature.parameters.keys() and all(each.kind in by_name for each in own.values())
 
     @functools.cached_property
     def decoders(self) -> dict[str, Decoder[Any]]:
@@ -229,8 +243,7 @@ class _CallWork:
         self.arguments_json: str | None = encode(
             given, what=f"the arguments of job {job.name!r} ({', '.join(given)})", limit=MAX_VALUE
         )
-        bound = inspect.BoundArguments(job.signature, _copies(job, self.arguments_json))  # pyright: ignore[reportArgumentType]
-        self._call = functools.partial(job.function, *bound.args, **bound.kwargs)
+        self._call: Callable[[], Any] | None = job.bind_stored(_copies(job, self.arguments_json))
 
     @property
     def name(self) -> str:
@@ -249,10 +262,12 @@ class _CallWork:
         return self._job.is_async
 
     def begin(self) -> Any:
-        return self._call()
+        assert self._call is not None
+        call, self._call = self._call, None  # it and its arguments are the function's from here on
+        return call()
 
     def discard(self) -> None:
-        return
+        self._call = None
 
     def decode_result(self, text: str) -> Any:
         return self._job.result_decoder.decode(text)

@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import os
 import warnings
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -18,7 +18,7 @@ from aioruns._engine import Engine
 from aioruns._handle import RunHandle
 from aioruns._jobs import Job, JobCall, Work, check_seconds, jobs_by_name
 from aioruns._model import Run, RunEvent, RunFilter, check_text
-from aioruns._owned import create_task
+from aioruns._owned import create_task, until_done
 from aioruns._prune import prune
 from aioruns._reading import check_after, check_id, check_limit
 from aioruns._redaction import Redact, redact_secrets, safe_text
@@ -106,7 +106,7 @@ class RunManager:
         )
         self._opening = create_task(engine.open())
         try:
-            await asyncio.wait((self._opening,))
+            await until_done(self._opening)
         except asyncio.CancelledError:
             self._opening.add_done_callback(self._close_unwanted)
             raise
@@ -132,10 +132,10 @@ class RunManager:
         context = current_context()
         if context is not None and self._engine is not None and context.owner == self._engine.manager_id:
             raise RuntimeError("aclose() was called inside a run of the same manager: it would wait for itself")
-        await asyncio.wait((self._opening,))
+        await until_done(self._opening)
         if not self._opening.cancelled() and self._opening.exception() is None:
             closing = self._close()
-            await asyncio.wait((closing,))
+            await until_done(closing)
             closing.result()
 
     def _close(self) -> asyncio.Task[None]:
@@ -226,9 +226,9 @@ class RunManager:
         return RunHandle(self, run.id, active=active, decode=ticket.active.work.decode_result)
 
     def _prepare(self, engine: Engine, work: Work) -> ActiveRun:
-        here = contextvars.copy_context()
-        values = [(variable, here[variable]) for variable in self._context_vars if variable in here]
-        return ActiveRun(work, budget=engine.budget, redact=self._redact, on_filled=engine.flush, values=values)
+        here: Mapping[contextvars.ContextVar[Any], Any] = contextvars.copy_context() if self._context_vars else {}
+        values = tuple((variable, here[variable]) for variable in self._context_vars if variable in here)
+        return ActiveRun(work, budget=engine.budget, redact=self._redact, values=values)
 
     async def cancel_run(self, run_id: int, *, reason: str | None = None) -> Run:
         """Request that a run ends, in whichever process it executes.
@@ -345,7 +345,7 @@ class RunManager:
 
     async def _wait(self, run_id: int, active: ActiveRun | None, timeout: float | None) -> Run:
         seconds = check_seconds(timeout, what="timeout", zero=True)
-        if active is not None and active.ended.is_set():  # also after the manager was closed
+        if active is not None and active.ended.done():  # also after the manager was closed
             return active.outcome()
         return await self._engine_or_raise().reader.wait(run_id, active, seconds)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from aioruns._model import now_micros
 from aioruns.errors import LeaseLost, StoreUnavailable
@@ -37,23 +37,38 @@ class NewEvent(NamedTuple):
     data: str
 
 
+_Said = tuple[int, str, str]
+"""When something was said, its kind, its data; it has an ordinal when it is taken."""
+
+
 class Budget:
-    """The bytes that the unstored events of all runs of one manager share."""
+    """What the outboxes of one manager share: who empties them, in which event loop, and the bytes of unstored events.
 
-    def __init__(self) -> None:
-        self.changed: threading.Condition = threading.Condition()
+    Args:
+        on_filled: Called in the event loop with the owner of an outbox when there is something to take.
+    """
+
+    def __init__(self, on_filled: Callable[[Any], None]) -> None:
+        self.on_filled: Callable[[Any], None] = on_filled
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.loop_thread: int = threading.get_ident()
+        self.lock: threading.RLock = threading.RLock()  # a finalizer may log while its own thread is in here
+        self.changed: threading.Condition = threading.Condition(self.lock)
         self.bytes: int = 0
+        self._waiting = 0
 
+    def wait(self) -> None:
+        """Block this thread, which holds the lock, until there may be room."""
+        self._waiting += 1
+        try:
+            self.changed.wait()
+        finally:
+            self._waiting -= 1
 
-class _Said:
-    __slots__ = ("at", "data", "droppable", "kind", "size")
-
-    def __init__(self, at: int, kind: str, data: str, *, droppable: bool) -> None:
-        self.at = at
-        self.kind = kind
-        self.data = data
-        self.droppable = droppable
-        self.size = len(data.encode()) + _OVERHEAD
+    def wake(self) -> None:
+        """Let threads that wait for room look again; the lock is held."""
+        if self._waiting:
+            self.changed.notify_all()
 
 
 class Outbox:
@@ -64,7 +79,10 @@ class Outbox:
 
     Args:
         budget: Shared by all runs of the manager.
-        on_filled: Called in the event loop when there is something to take.
+
+    Attributes:
+        owner: Whose it is: the run that has begun, until it has ended. Before and after, neither refers to the other in
+            a circle that only the garbage collector could break.
     """
 
     __slots__ = (
@@ -75,10 +93,7 @@ class Outbox:
         "_error",
         "_flushes",
         "_late",
-        "_loop",
-        "_loop_thread",
         "_lost",
-        "_on_filled",
         "_ordinal",
         "_progress",
         "_said",
@@ -88,27 +103,22 @@ class Outbox:
         "_taken",
         "_taken_bytes",
         "_taken_count",
+        "owner",
     )
 
-    def __init__(self, budget: Budget, on_filled: Callable[[], None]) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self.owner: object = None
         self._budget = budget
-        self._on_filled = on_filled
-        self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
         self._said: list[_Said] = []
-        self._progress: tuple[str | None, _Said] | None = None  # the newest unstored progress, and its step
-        self._bytes = 0
-        self._dropped = 0
-        self._ordinal = 0
-        self._taken: list[NewEvent] = []
-        self._taken_bytes = 0
-        self._signalled = False
-        self._closed = False
-        self._late = False
-        self._lost: LeaseLost | None = None
+        self._progress: tuple[str | None, _Said] | None = None  # the newest that is not taken, and its step
+        self._taken: Sequence[NewEvent] = ()
+        self._bytes = self._taken_bytes = 0
+        self._ordinal = self._dropped = 0
         # Flushes wait for counts: everything said up to a point is stored, whatever was coalesced or dropped.
         self._said_count = self._taken_count = self._stored_count = 0
-        self._flushes: list[tuple[int, asyncio.Future[None]]] = []
+        self._flushes: tuple[tuple[int, asyncio.Future[None]], ...] = ()
+        self._signalled = self._closed = self._late = False
+        self._lost: LeaseLost | None = None
         self._error: Exception | None = None
 
     def put(self, kind: str, data: str, *, droppable: bool) -> None:
@@ -121,49 +131,50 @@ class Outbox:
             StoreUnavailable: The outbox is full and the event is not droppable.
             LeaseLost: The run belongs to another manager and the event is not droppable.
         """
-        said = _Said(now_micros(), kind, data, droppable=droppable)
-        with self._budget.changed:
-            self._put(said)
+        with self._budget.lock:
+            self._put(kind, data, droppable=droppable)
 
     def put_progress(self, step: str | None, data: str) -> None:
         """Say how far the run has come; replaces progress of the same step that is not on its way to the store yet."""
-        said = _Said(now_micros(), "progress", data, droppable=True)
-        with self._budget.changed:
+        with self._budget.lock:
             if self._progress is not None and self._progress[0] == step:
                 self._forget(self._progress[1])
-            if self._put(said):
+            if (said := self._put("progress", data, droppable=True)) is not None:
                 self._progress = (step, said)
 
-    def _put(self, said: _Said) -> bool:
-        while not self._closed and not self._has_room(said.size):
-            if threading.get_ident() != self._loop_thread:
-                self._budget.changed.wait()
-            elif said.droppable:
+    def _put(self, kind: str, data: str, *, droppable: bool) -> _Said | None:
+        size = _size(data)
+        while not self._closed and not self._has_room(size):
+            if threading.get_ident() != self._budget.loop_thread:
+                self._budget.wait()
+            elif droppable:
                 self._dropped += 1
                 self._signal()
-                return False
+                return None
             else:
                 raise StoreUnavailable(
                     f"{len(self._said)} events wait to be stored: the store is slow or away, or the job never awaits;"
                     " await ctx.flush() now and then"
                 )
         if self._closed:
-            if self._lost is not None and not said.droppable:
+            if self._lost is not None and not droppable:
                 raise self._lost
-            self._note_late(said)
-            return False
+            self._note_late(kind, data)
+            return None
+        return self._add(kind, data, size)
+
+    def _add(self, kind: str, data: str, size: int) -> _Said:
+        said = (now_micros(), kind, data)
         self._said.append(said)
         self._said_count += 1
-        self._count(said.size)
+        self._count(size)
         self._signal()
-        return True
+        return said
 
-    def _note_late(self, said: _Said) -> None:
+    def _note_late(self, kind: str, data: str) -> None:
         if not self._late:
             self._late = True
-            log.warning(
-                "a run has ended, and goes on saying things that are not stored: %s %.200s", said.kind, said.data
-            )
+            log.warning("a run has ended, and goes on saying things that are not stored: %s %.200s", kind, data)
 
     def _has_room(self, size: int) -> bool:
         return (
@@ -181,21 +192,21 @@ class Outbox:
         for index in range(len(self._said) - 1, -1, -1):
             if self._said[index] is said:
                 del self._said[index]
-                self._count(-said.size)
+                self._count(-_size(said[2]))
                 return
 
     def _signal(self) -> None:
         if self._signalled:
             return
         self._signalled = True
-        if threading.get_ident() == self._loop_thread:
-            self._on_filled()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._on_filled)
+        if threading.get_ident() == self._budget.loop_thread:
+            self._budget.on_filled(self.owner)
+        elif not self._budget.loop.is_closed():
+            self._budget.loop.call_soon_threadsafe(self._budget.on_filled, self.owner)
 
-    def take(self) -> list[NewEvent]:
+    def take(self) -> Sequence[NewEvent]:
         """Return what is to be stored next, in order; empty if there is nothing."""
-        with self._budget.changed:
+        with self._budget.lock:
             if not self._taken:
                 self._take_all()
             return self._taken
@@ -203,43 +214,44 @@ class Outbox:
     @property
     def loop_runs(self) -> bool:
         """Whether the event loop is running."""
-        return self._loop.is_running()
+        return self._budget.loop.is_running()
 
     @property
     def closed(self) -> bool:
         """Whether the run has ended: what is left is stored with its end."""
         return self._closed
 
-    def take_rest(self) -> list[NewEvent]:
+    def take_rest(self) -> Sequence[NewEvent]:
         """Close the outbox and return all that is unstored, for the commit that ends the run."""
-        with self._budget.changed:
+        with self._budget.lock:
             self._closed = True
             self._take_all()
-            self._budget.changed.notify_all()
+            self.owner = None
+            self._budget.wake()
             return self._taken
 
     def _take_all(self) -> None:
         if self._dropped:
             notice = f'{{"level":"warning","message":"{self._dropped} events were dropped: the outbox was full"}}'
-            self._said.append(_Said(now_micros(), "log", notice, droppable=True))
-            self._count(self._said[-1].size)
             self._dropped = 0
-        for ordinal, said in enumerate(self._said, self._ordinal + 1):
-            self._taken.append(NewEvent(ordinal, said.at, said.kind, said.data))
-        self._ordinal += len(self._said)
-        self._said = []
+            self._add("log", notice, _size(notice))
+        if not self._said:
+            return
+        said, self._said = self._said, []
+        self._taken_bytes, self._taken_count = self._bytes, self._said_count
         self._progress = None
-        self._taken_bytes = self._bytes
-        self._taken_count = self._said_count
+        events = [NewEvent(ordinal, *each) for ordinal, each in enumerate(said, self._ordinal + 1)]
+        self._ordinal += len(events)
+        self._taken = [*self._taken, *events]
 
     def acknowledge(self) -> bool:
         """Note that what was taken is stored, and tell whether there is more to take."""
-        with self._budget.changed:
-            self._taken = []
+        with self._budget.lock:
+            self._taken = ()
             self._count(-self._taken_bytes)
             self._taken_bytes = 0
             self._stored_count = self._taken_count
-            self._budget.changed.notify_all()
+            self._budget.wake()
             more = bool(self._said or self._dropped)
             self._signalled = more  # until now, puts had no need to signal: whoever acknowledges goes on taking
         self._error = None
@@ -268,7 +280,7 @@ class Outbox:
                 future.set_exception(self._error)
             else:
                 waiting.append((target, future))
-        self._flushes = waiting
+        self._flushes = tuple(waiting)
 
     async def flush(self) -> None:
         """Wait until everything said so far is stored. Cancelling the wait changes nothing.
@@ -280,6 +292,10 @@ class Outbox:
         if self._lost is not None:
             raise self._lost
         if self._stored_count < self._said_count:
-            future: asyncio.Future[None] = self._loop.create_future()
-            self._flushes.append((self._said_count, future))
+            future: asyncio.Future[None] = self._budget.loop.create_future()
+            self._flushes += ((self._said_count, future),)
             await future
+
+
+def _size(data: str) -> int:
+    return len(data.encode()) + _OVERHEAD

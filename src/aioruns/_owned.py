@@ -7,9 +7,29 @@ import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["OwnedTasks", "create_task", "insist"]
+__all__ = ["OwnedTasks", "create_task", "insist", "until_done"]
 
 T = TypeVar("T")
+
+
+async def until_done(future: asyncio.Future[Any]) -> None:
+    """Wait until a future or task is done, whatever comes of it. Cancelling the wait leaves it alone.
+
+    It is ``asyncio.wait`` of one, for a third of the time: two are waited for in every start of a run.
+    """
+    if future.done():
+        return
+    waiter: asyncio.Future[None] = future.get_loop().create_future()
+
+    def wake(_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    future.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        future.remove_done_callback(wake)
 
 
 async def insist(verb: Callable[[], Awaitable[T]]) -> tuple[T, asyncio.CancelledError | None]:
@@ -30,7 +50,7 @@ async def insist(verb: Callable[[], Awaitable[T]]) -> tuple[T, asyncio.Cancelled
         call = asyncio.ensure_future(verb())
         while not call.done():
             try:
-                await asyncio.wait((call,))
+                await until_done(call)
             except asyncio.CancelledError as error:
                 cancellation = error
         if not call.cancelled():

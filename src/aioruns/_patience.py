@@ -33,23 +33,6 @@ def bounded(store: Store, *, patience: float) -> Store:
     return cast("Store", _Bounded(store, max(patience, SHORTEST)))
 
 
-class _Call:
-    """A call under way, in the task that waits for it."""
-
-    __slots__ = ("cancelling", "deadline", "given_up", "task")
-
-    def __init__(self, deadline: float) -> None:
-        self.task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self.cancelling = self.task.cancelling()
-        self.deadline = deadline
-        self.given_up = ""  # why
-
-    def give_up(self, why: str) -> None:
-        if not self.given_up:
-            self.given_up = why
-            self.task.cancel()
-
-
 class _Bounded:
     """One timer serves all calls: they have the same time, so the first to come is the first to be late.
 
@@ -60,7 +43,8 @@ class _Bounded:
         self.store = store
         self.seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._calls: dict[_Call, None] = {}  # in order
+        self._calls: dict[asyncio.Task[Any], tuple[float, int]] = {}  # in order: deadline, and cancellations before
+        self._given_up: dict[asyncio.Task[Any], str] = {}  # why
         self._timer: asyncio.TimerHandle | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -70,22 +54,24 @@ class _Bounded:
         try:
             await self.store.aclose()
         finally:
-            for call in self._calls:  # nobody answers them any more
-                call.give_up("the store was closed before it answered")
+            for task in self._calls:  # nobody answers them any more
+                self._give_up(task, "the store was closed before it answered")
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
 
-    async def call(self, verb: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        call = _Call(self._loop.time() + self.seconds)
-        self._calls[call] = None
+    async def call(self, verb: Callable[..., Awaitable[Any]], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        cancellations = task.cancelling()
+        deadline = self._loop.time() + self.seconds
+        self._calls[task] = deadline, cancellations
         if self._timer is None:
-            self._wait_until(call.deadline)
+            self._wait_until(deadline)
         try:
-            return await verb(*args, **kwargs)
+            return await verb(*args, **options)
         except asyncio.CancelledError:
-            if call.given_up and call.task.cancelling() - 1 <= call.cancelling:  # nobody but us has cancelled it
-                raise StoreUnavailable(call.given_up) from None
+            if task in self._given_up and task.cancelling() - 1 <= cancellations:  # nobody but us has cancelled it
+                raise StoreUnavailable(self._given_up[task]) from None
             raise
         except RunError:
             raise
@@ -93,9 +79,9 @@ class _Bounded:
             log.exception("the store failed in a way that is not known")
             raise StoreUnavailable(f"the store failed: {type(error).__name__}: {error}") from error
         finally:
-            del self._calls[call]
-            if call.given_up:
-                call.task.uncancel()
+            del self._calls[task]
+            if self._given_up.pop(task, None):
+                task.uncancel()
 
     def _wait_until(self, when: float) -> None:
         self._timer = self._loop.call_at(when, self._give_up_late, when, context=contextvars.Context())
@@ -106,22 +92,27 @@ class _Bounded:
         if now - due > LATE:  # the event loop stood still: the answers may have come, and wait behind this
             self._wait_until(now + LATE)
             return
-        for call in self._calls:
-            if call.deadline > now:
-                self._wait_until(call.deadline)
+        for task, (deadline, _) in self._calls.items():
+            if deadline > now:
+                self._wait_until(deadline)
                 return
-            call.give_up(f"the store has not answered within {self.seconds:g} s")
+            self._give_up(task, f"the store has not answered within {self.seconds:g} s")
+
+    def _give_up(self, task: asyncio.Task[Any], why: str) -> None:
+        if task not in self._given_up:
+            self._given_up[task] = why
+            task.cancel()
 
 
 def _verb(name: str) -> Callable[..., Awaitable[Any]]:
-    def ask(self: _Bounded, *args: Any, **kwargs: Any) -> Awaitable[Any]:
-        return self.call(getattr(self.store, name), *args, **kwargs)
+    def ask(self: _Bounded, *args: Any, **options: Any) -> Awaitable[Any]:
+        return self.call(getattr(self.store, name), args, options)
 
     return ask
 
 
 for _name in """
     acquire_lease release_lease rescue_orphans insert_run claim_run append_events request_cancel finish_run get_run
-    get_active_run get_latest_run list_runs owned_runs read_events prune_runs wait_changed
+    get_active_run get_latest_run list_runs owned_runs changed_runs read_events prune_runs wait_changed
 """.split():
     setattr(_Bounded, _name, _verb(_name))

@@ -13,7 +13,7 @@ from aioruns.errors import ConfigurationError
 __all__ = ["prune"]
 
 BATCH: Final = 500
-"""Runs that are deleted in one transaction."""
+"""Runs that are deleted in one transaction, at most; the store deletes fewer where that takes long."""
 
 
 async def prune(store: Store, older_than: timedelta, notify_all: Callable[[], None]) -> int:
@@ -27,10 +27,10 @@ async def prune(store: Store, older_than: timedelta, notify_all: Callable[[], No
     if older_than < timedelta(0):
         raise ConfigurationError("older_than must not be negative")
     finished_before = now_micros() - older_than // timedelta(microseconds=1)
-    total = 0
+    total, last = 0, 0
     try:
-        while pruned := await store.prune_runs(finished_before=finished_before, limit=BATCH):
-            total += pruned
+        while pruned := await store.prune_runs(finished_before=finished_before, limit=BATCH, after=last):
+            total, last = total + len(pruned), pruned[-1]
     finally:
         notify_all()
     return total

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Final, Protocol
 
 from aioruns._active import ActiveRun
 from aioruns._model import Run, RunFilter
+from aioruns._owned import until_done
 from aioruns.abc import Store
 from aioruns.errors import ConfigurationError, RunNotFound
 
@@ -100,10 +102,10 @@ class Reader:
             if not run.active:
                 return run
             active = self._registry.get(run_id)
-        async with asyncio.timeout(None if timeout == math.inf else timeout):
+        async with nullcontext() if timeout is None else asyncio.timeout(None if timeout == math.inf else timeout):
             if active is None:
                 return await self._wait_elsewhere(run_id)
-            await active.ended.wait()
+            await until_done(active.ended)
             return active.outcome()
 
 

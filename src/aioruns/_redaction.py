@@ -6,10 +6,20 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from functools import cache
 from types import TracebackType
 from typing import Final
 
-__all__ = ["MAX_ERROR", "MAX_TRACEBACK", "Redact", "cut", "describe", "redact_secrets", "safe_text"]
+__all__ = [
+    "MAX_ERROR",
+    "MAX_TRACEBACK",
+    "Redact",
+    "cut",
+    "describe",
+    "redact_secrets",
+    "safe_text",
+    "skip_own_frames",
+]
 
 Redact = Callable[[str], str]
 """Takes text and returns it without what must not be shown."""
@@ -26,17 +36,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _BREAKS = re.compile(r"(?<!\s)\s*[\t\r\n\u2028\u2029]+\s*")
 
 _SECRET = r"(?:password|passwd|pwd|secret|token|(?:access|api|private|secret)[_-]?key|authorization)"
-_CREDENTIALS: Final = tuple(
-    (re.compile(pattern), substitute)
-    for pattern, substitute in (
-        (r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/'\"]{1,512}@", r"\1***@"),
-        (r"(://[^\s/@:'\"]{1,64}:)(?!\d+/)[^\s@'\"]{1,512}@", r"\1***@"),
-        (r"(?i)\b(bearer)\s+[\w.~+/=-]{6,}", r"\1 ***"),
-        (r"\b([Bb]asic)\s+(?=\S*(?:[\d=]|[a-z][A-Z]))[\w.~+/=-]{6,}", r"\1 ***"),
-        (r"\beyJ[\w-]{8,1024}\.[\w-]+(?:\.[\w-]*)?", "***"),
-        (r"\b(?:sk|pk|rk|ghp|gho|ghs|ghu|glpat|xox[abprs]|github_pat|AKIA)[-_]?[A-Za-z0-9_-]{16,}", "***"),
-        (rf"(?i)({_SECRET}[\"']?\s*[:=]\s*)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&'\")}}\]]+)", r"\1***"),
-    )
+_CREDENTIALS: Final = (
+    (r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/'\"]{1,512}@", r"\1***@"),
+    (r"(://[^\s/@:'\"]{1,64}:)(?!\d+/)[^\s@'\"]{1,512}@", r"\1***@"),
+    (r"(?i)\b(bearer)\s+[\w.~+/=-]{6,}", r"\1 ***"),
+    (r"\b([Bb]asic)\s+(?=\S*(?:[\d=]|[a-z][A-Z]))[\w.~+/=-]{6,}", r"\1 ***"),
+    (r"\beyJ[\w-]{8,1024}\.[\w-]+(?:\.[\w-]*)?", "***"),
+    (r"\b(?:sk|pk|rk|ghp|gho|ghs|ghu|glpat|xox[abprs]|github_pat|AKIA)[-_]?[A-Za-z0-9_-]{16,}", "***"),
+    (rf"(?i)({_SECRET}[\"']?\s*[:=]\s*)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&'\")}}\]]+)", r"\1***"),
 )
 
 # A path's inner folders may hold spaces, its last name may not unless the path is quoted: text after an unquoted path
@@ -45,15 +52,12 @@ _FOLDER = r"[^/\\\n'\"`:;,|<>()]+(?<!\s)"
 _FOLDERS = rf"(?:/+{_FOLDER}(?=/))"
 _NAME = r"(?P<name>[^\s/\\'\"`:,;)]*)"
 _LONE = r"(?<![\w.~/\\…-])"
-_PATHS: Final = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"(?<=['\"`])(?:file://)?(?:~[\w.-]*|[A-Za-z]:|\\)?[/\\][^'\"`\n]*[/\\](?P<name>[^'\"`\n/\\]*)(?=['\"`])",
-        r"(?<=file://)(?:/[^\s/'\"]+(?=/))*/(?P<name>[^\s/'\"]*)",
-        rf"(?<!\w)(?:(?:\\{{2,4}}[?.]\\+)?[A-Za-z]:[/\\]+|\\{{2,4}}(?=\S)(?={_FOLDER}\\))(?:{_FOLDER}[/\\]+)*{_NAME}",
-        rf"{_LONE}~[\w.-]*{_FOLDERS}*/+{_NAME}",
-        rf"(?:(?<=://)|(?<=:///)|{_LONE}(?!//))(?:{_FOLDERS}+/+{_NAME}|/root(?![\w/\\-]|\.\w))",
-    )
+_PATHS: Final = (
+    r"(?<=['\"`])(?:file://)?(?:~[\w.-]*|[A-Za-z]:|\\)?[/\\][^'\"`\n]*[/\\](?P<name>[^'\"`\n/\\]*)(?=['\"`])",
+    r"(?<=file://)(?:/[^\s/'\"]+(?=/))*/(?P<name>[^\s/'\"]*)",
+    rf"(?<!\w)(?:(?:\\{{2,4}}[?.]\\+)?[A-Za-z]:[/\\]+|\\{{2,4}}(?=\S)(?={_FOLDER}\\))(?:{_FOLDER}[/\\]+)*{_NAME}",
+    rf"{_LONE}~[\w.-]*{_FOLDERS}*/+{_NAME}",
+    rf"(?:(?<=://)|(?<=:///)|{_LONE}(?!//))(?:{_FOLDERS}+/+{_NAME}|/root(?![\w/\\-]|\.\w))",
 )
 _HOME = re.compile(r"/root|(?:/home|/Users|(?:\\+[?.]\\+)?[A-Za-z]:[/\\]+[Uu]sers)[/\\]+[^/\\]+")
 
@@ -61,6 +65,12 @@ _HOME = re.compile(r"/root|(?:/home|/Users|(?:\\+[?.]\\+)?[A-Za-z]:[/\\]+[Uu]ser
 def _shorten_path(path: re.Match[str]) -> str:
     """Give the last name of a path; of somebody's home, whose last name tells whose it is, not even that."""
     return "~" if _HOME.fullmatch(path[0]) else f"…/{path['name']}"
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compile at the first error that is redacted: for all patterns that takes some milliseconds."""
+    return re.compile(pattern)
 
 
 def redact_secrets(text: str) -> str:
@@ -72,9 +82,9 @@ def redact_secrets(text: str) -> str:
         text: An error message or a traceback; what is as it is; the time taken grows with its length.
     """
     for pattern, substitute in _CREDENTIALS:
-        text = pattern.sub(substitute, text)
+        text = _compiled(pattern).sub(substitute, text)
     for pattern in _PATHS:
-        text = pattern.sub(_shorten_path, text)
+        text = _compiled(pattern).sub(_shorten_path, text)
     return text
 
 
@@ -136,7 +146,7 @@ def _headline(error: BaseException) -> str:
 
 
 def _format(error: BaseException) -> str:
-    own = _skip_own_frames(error.__traceback__)
+    own = skip_own_frames(error.__traceback__)
     report = traceback.TracebackException(type(error), error, own or error.__traceback__, compact=True)
     return _FILE_LINE.sub(_shorten, "".join(report.format()))
 
@@ -152,7 +162,7 @@ def _shorten(line: re.Match[str]) -> str:
     return f'{line["margin"]}File "{short}"'
 
 
-def _skip_own_frames(frames: TracebackType | None) -> TracebackType | None:
+def skip_own_frames(frames: TracebackType | None) -> TracebackType | None:
     """Leave out the frames through which this library called the function."""
     while frames is not None and frames.tb_frame.f_globals.get("__package__") == "aioruns":
         frames = frames.tb_next

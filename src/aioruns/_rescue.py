@@ -25,8 +25,10 @@ async def rescue(store: Store, notify_all: Callable[[], None]) -> None:
     Cancelled, it may have rescued some; the rest is for the next look.
     """
     try:
-        for run_id in await store.rescue_orphans(now=now_micros):
+        for number, run_id in enumerate(await store.rescue_orphans(now=now_micros), 1):
             log.warning("run %s was interrupted: its process ended without finishing it", run_id)
+            if number % 100 == 0:  # handlers take their time
+                await asyncio.sleep(0)
     finally:
         notify_all()
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from aioruns._active import ActiveRun
 from aioruns._lifecycle import RunStatus
 from aioruns._model import Run, now_micros
-from aioruns._owned import OwnedTasks, insist
+from aioruns._owned import OwnedTasks, insist, until_done
 from aioruns._tickets import Ticket
 from aioruns.abc import NewRun, Store
-from aioruns.errors import StoreUnavailable
 
 __all__ = ["Starter"]
 
@@ -32,7 +31,7 @@ class _Slots(Protocol):
 
 
 class Starter:
-    """Starts runs, each in a section of its own that its caller cannot tear.
+    """Starts runs, each in a section of its own that its caller cannot tear: cancelled, it is completed without it.
 
     Args:
         store: Where rows go; its unique index decides who holds a key.
@@ -65,80 +64,112 @@ class Starter:
         self._fail = fail
         self._cancel_abandoned = cancel_abandoned
         self._on_doubt = on_doubt
+        self._loop = asyncio.get_running_loop()
         self._tokens = itertools.count(1)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._sections = OwnedTasks()
-        self._abandonments = OwnedTasks()
+        self._under_way: dict[asyncio.Future[None], asyncio.Lock | None] = {}  # sections, and their keys' locks
+        self._abandoned = OwnedTasks()
 
     @property
     def busy(self) -> bool:
         """Whether a section is under way, so that a row may be stored that is not registered yet."""
-        return bool(self._sections)
+        return bool(self._under_way)
 
     async def settle(self, timeout: float | None = None) -> None:
         """Wait for the sections that are under way, ``timeout`` seconds at most; cancelling it changes nothing."""
-        await self._sections.settle(timeout)
+        if self._under_way:
+            await asyncio.wait(tuple(self._under_way), timeout=timeout)
 
     async def start(self, ticket: Ticket) -> Run:
         """Start a run, or find the one to join; return its row.
 
-        The section goes on when the caller is cancelled; the run is cancelled then.
+        Cancelled, the section is completed by a task of our own; the run is cancelled then.
 
         Raises:
             RunConflict: The key is held by another run.
             ConfigurationError: The idempotency key belongs to another job.
             StoreUnavailable: The row could not be inserted.
         """
-        section = self._sections.create(self._section(ticket))
+        active = ticket.active
         try:
-            # Neither a shield nor a scope of anyio protects from every way of cancelling: a task that only we know
-            # does.
-            await asyncio.wait((section,))
-        except asyncio.CancelledError:
-            section.add_done_callback(lambda _: self._abandon(ticket, section))
+            new = self._row(ticket)
+            section = await self._enter(ticket.key)
+        except BaseException:
+            active.work.discard()
             raise
-        run, inserted = section.result()
+        new.created_at = now_micros()  # not before the key's last run has ended
+        if self._capacity.reserve():
+            active.has_slot = True
+            new.status = RunStatus.RUNNING
+        try:
+            run, inserted = await self._store.insert_run(new)
+        except asyncio.CancelledError:
+            # The row may have been stored. Neither a shield nor a scope of anyio protects from every way of cancelling:
+            # a task that only we know does, and it goes on with the section.
+            completion = self._abandoned.create(self._complete(ticket, new))
+            completion.add_done_callback(partial(self._abandon, ticket, section))
+            raise
+        except BaseException:
+            self._withdraw(ticket)
+            self._leave(section)
+            raise
+        # No await since the row came back: whoever reads it finds the run registered.
+        failure = self._begin(ticket, run, inserted)
+        self._leave(section)
+        if failure is not None:
+            await until_done(active.ended)
+            raise failure
         if not inserted:
             ticket.check_shared(run)
         return run
 
-    async def _section(self, ticket: Ticket) -> tuple[Run, bool]:
-        try:
-            async with self._lock(ticket.key):
-                run, inserted = await self._insert(ticket)
-                # No await since the row came back: whoever reads it finds the run registered.
-                failure = self._spawn(ticket.active, run) if inserted and run.active else None
-        except BaseException:
-            ticket.active.work.discard()
-            raise
-        if not ticket.active.is_attached(run.id):
-            ticket.active.work.discard()
-        if failure is not None:
-            await ticket.active.ended.wait()  # behind the lock: while the store is away, other starts get their answer
-            raise failure
-        return run, inserted
+    async def _enter(self, key: str | None) -> asyncio.Future[None]:
+        """Begin a section, alone with its key; the future is for ``_leave``, in whichever task that is."""
+        section = self._loop.create_future()
+        self._under_way[section] = None  # from now on: a manager that closes waits for those that wait for a key, too
+        if key is not None:
+            lock = self._locks.setdefault(key, asyncio.Lock())
+            try:
+                await lock.acquire()
+            except BaseException:
+                self._leave(section)
+                raise
+            self._under_way[section] = lock
+        return section
 
-    def _lock(self, key: str | None) -> contextlib.AbstractAsyncContextManager[object]:
-        if key is None:  # nobody to exclude
-            return contextlib.nullcontext()
-        return self._locks.setdefault(key, asyncio.Lock())
+    def _leave(self, section: asyncio.Future[None]) -> None:
+        lock = self._under_way.pop(section)
+        section.set_result(None)
+        if lock is not None:
+            lock.release()
 
-    async def _insert(self, ticket: Ticket) -> tuple[Run, bool]:
-        active = ticket.active
-        active.has_slot = self._capacity.reserve()
-        new = self._row(ticket)
-        to_begin = False
-        try:
-            # Only the teardown of the event loop cancels this task. It ends soon, and with an answer: a run has begun.
-            (run, inserted), _ = await insist(lambda: self._store.insert_run(new))
-            to_begin = inserted and run.active  # the answer may have been lost, and somebody has cancelled it meanwhile
-        except StoreUnavailable:
-            self._on_doubt()
-            raise
-        finally:
-            if not to_begin:
-                self._give_back_slot(active)
-        return run, inserted
+    async def _complete(self, ticket: Ticket, new: NewRun) -> int | None:
+        """Complete a section whose caller went away while the row was being inserted; return the run to cancel."""
+        (run, inserted), _ = await insist(lambda: self._store.insert_run(new))
+        failure = self._begin(ticket, run, inserted)
+        return run.id if inserted and failure is None else None
+
+    def _abandon(self, ticket: Ticket, section: asyncio.Future[None], completion: asyncio.Task[int | None]) -> None:
+        """End a section whose caller went away; cancel what it has inserted."""
+        self._leave(section)  # first: a start that waits for the key may join the run, which then is not cancelled
+        if completion.cancelled() or completion.exception() is not None:  # cancelled before its first step, that is
+            self._withdraw(ticket)
+        elif (run_id := completion.result()) is not None:
+            self._abandoned.create(self._cancel_abandoned(run_id))
+
+    def _begin(self, ticket: Ticket, run: Run, inserted: bool) -> BaseException | None:
+        """Let the run begin whose row was inserted, in the turn that brought the answer; return what went wrong."""
+        if inserted and run.active:  # the answer may have been lost, and somebody has cancelled it meanwhile
+            return self._spawn(ticket.active, run)
+        self._give_back_slot(ticket.active)
+        ticket.active.work.discard()
+        return None
+
+    def _withdraw(self, ticket: Ticket) -> None:
+        """Take a start back whose row could not be inserted, or may have been nevertheless."""
+        self._give_back_slot(ticket.active)
+        ticket.active.work.discard()
+        self._on_doubt()
 
     def _spawn(self, active: ActiveRun, run: Run) -> BaseException | None:
         """Register a run whose row is stored, and begin to execute it or let it wait; return what went wrong."""
@@ -165,7 +196,7 @@ class Starter:
             manager_id=self._manager_id,
             token=next(self._tokens),
             job=ticket.active.work.name,
-            status=RunStatus.RUNNING if ticket.active.has_slot else RunStatus.PENDING,
+            status=RunStatus.PENDING,
             created_at=now_micros(),
             key=ticket.key,
             idempotency_key=ticket.idempotency_key,
@@ -175,12 +206,3 @@ class Starter:
             triggered_by=ticket.triggered_by,
             arguments_json=ticket.active.work.arguments_json,
         )
-
-    def _abandon(self, ticket: Ticket, section: asyncio.Task[tuple[Run, bool]]) -> None:
-        """Cancel what a section has inserted whose caller went away."""
-        if section.cancelled() or section.exception() is not None:
-            ticket.active.work.discard()  # the section may have been cancelled before its first step
-            return
-        run, inserted = section.result()
-        if inserted:
-            self._abandonments.create(self._cancel_abandoned(run.id))

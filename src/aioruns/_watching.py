@@ -16,6 +16,8 @@ __all__ = ["Watcher"]
 
 PAUSE: Final = 0.5
 """Seconds until a store that was away is looked at again."""
+PIECE: Final = 1000
+"""Runs that are looked at together."""
 
 
 class _Runs(Protocol):
@@ -100,26 +102,21 @@ class Watcher:
                 await asyncio.sleep(PAUSE)
 
     async def look(self) -> None:
-        """Compare the rows of this manager with the runs here."""
+        """Compare the runs here with their rows, some at a time."""
         here = [active.run.id for active in self._registry]
-        rows = {run.id: run for run in await self._store.owned_runs(self._manager_id)}
-        for run_id in here:
-            active, row = self._registry.get(run_id), rows.get(run_id)
-            if active is None:
-                continue  # it has ended meanwhile
-            if row is None:
-                await self._look_closer(active)
-            elif row.status is RunStatus.CANCELLING and active.cancel_requested_at is None:
-                await self._apply(row)
+        for start in range(0, len(here), PIECE):
+            changed = await self._store.changed_runs(self._manager_id, here[start : start + PIECE])
+            for run_id, run in changed.items():
+                await self._react(run_id, run)
 
-    async def _look_closer(self, active: ActiveRun) -> None:
-        """A run here was not among the rows of this manager: it began later, or has ended here, or elsewhere."""
-        if active.function_over:
-            return
-        run = await self._store.get_run(active.run.id)
-        if active.function_over or (run is not None and run.active and run.manager_id == self._manager_id):
-            return
-        if active.waits:
+    async def _react(self, run_id: int, run: Run | None) -> None:
+        active = self._registry.get(run_id)
+        if active is None or active.function_over:
+            return  # it has ended here
+        if run is not None and run.active and run.manager_id == self._manager_id:
+            if active.cancel_requested_at is None:
+                await self._apply(run)
+        elif active.waits:
             self._withdraw(active, run or active.run)
         else:
             active.lose()

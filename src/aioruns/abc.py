@@ -35,7 +35,7 @@ class Fence(NamedTuple):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class NewRun:
     """A run to be inserted.
 
@@ -68,7 +68,7 @@ class NewRun:
     arguments_json: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Ending:
     """How a run ended.
 
@@ -154,8 +154,11 @@ class Store(Protocol):
         """Take a run from ``pending`` to ``running``; None if it is ``pending`` no longer, or not the fence's."""
         ...
 
-    async def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> None:
+    async def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> range:
         """Append events in order, each once per ordinal; ``seq`` goes on from the last. All of them or none.
+
+        Returns:
+            The ``seq`` of each event that this call stored: those that had been stored before come first in ``events``.
 
         Raises:
             LeaseLost: The run has ended, or is not the fence's.
@@ -215,12 +218,25 @@ class Store(Protocol):
         """
         ...
 
+    async def changed_runs(self, manager_id: str, run_ids: Sequence[int]) -> dict[int, Run | None]:
+        """Read those of some runs that are not just ``pending`` or ``running`` under a manager; None if a run is gone.
+
+        Its price is that of looking ids up, and next to nothing on the event loop, if there are none.
+        """
+        ...
+
     async def read_events(self, run_id: int, *, after: int, limit: int) -> list[RunEvent]:
         """Read events of a run in order, from ``after + 1`` on."""
         ...
 
-    async def prune_runs(self, *, finished_before: int, limit: int) -> int:
-        """Delete up to ``limit`` runs that ended before a time, with their events; return how many."""
+    async def prune_runs(self, *, finished_before: int, limit: int, after: int = 0) -> list[int]:
+        """Delete runs that ended before a time, with their events: those with the lowest ids above one, one at least.
+
+        Others wait meanwhile. So it deletes only as many as it can in some 10 ms, and ``limit`` at most.
+
+        Returns:
+            The ids of those that are gone, the highest one last; empty if there is none.
+        """
         ...
 
     async def wait_changed(self, *, timeout: float = 1.0) -> bool:

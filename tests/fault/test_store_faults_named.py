@@ -122,7 +122,7 @@ def test_G5_waiter_is_told_although_the_store_hangs_and_learns_the_truth_later(
     play(scenario)
 
 
-@pytest.mark.parametrize("verb", ["wait_changed", "owned_runs"])
+@pytest.mark.parametrize("verb", ["wait_changed", "changed_runs"])
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), UNKNOWN], ids=["unavailable", "unknown"])
 def test_G3_cancel_of_another_process_arrives_although_the_look_at_it_lost_its_answer(
     play: Callable[[Scenario], None], verb: str, error: Exception

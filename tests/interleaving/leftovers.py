@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 from aioruns import RunManager
@@ -17,20 +16,21 @@ def left_behind(manager: RunManager) -> dict[str, Any]:
     """Tell what a manager still remembers although nothing executes or waits: nothing, if all is well."""
     engine = manager._engine
     assert engine is not None
-    if engine.starter._locks:
-        gc.collect()  # a lock may be in a cycle of an exception and its frames
-    locks = 0 if engine.closed else len(engine.starter._locks)  # torn with the event loop, frames outlast it
+    # A lock that nobody holds may be kept for a while: by the frames of an exception that left a start.
+    locks = [] if engine.closed else [lock for lock in engine.starter._locks.values() if lock.locked()]
     remembered = {
         "registry": len(engine.registry),
         "current": engine.registry._current,
         "channels": len(engine.feed),
         "bytes": engine.budget.bytes,
-        "sections": len(engine.starter._sections),
-        "abandonments": len(engine.starter._abandonments),
+        "under way": len(engine.starter._under_way),
+        "abandoned": len(engine.starter._abandoned),
         "locks": locks,
         "requests": len(engine.canceller._tasks),
         "flushes": len(engine._flusher._tasks),
         "ends": len(engine._executor._rest),
+        "launched": len(engine._executor._launched),
+        "given up": len(engine.store._given_up),  # pyright: ignore[reportAttributeAccessIssue]
         "line": len(engine._capacity._waiting) + engine._capacity._announced,
         "slots": engine._capacity._free != (manager._max_running or float("inf")),
     }

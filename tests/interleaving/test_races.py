@@ -229,7 +229,7 @@ async def test_C9_a_run_cancelled_while_pending_does_not_run_when_its_turn_comes
     await puppet.enters(1)
     makes_room = hold_answer(store, "finish_run", only_first=True)
     if by == "another manager":
-        is_told = hold_answer(store, "get_run", only_first=True)
+        is_told = hold_answer(store, "changed_runs", only_first=True)
         await manager.start_run(puppet.job(2))
         await other.cancel_run(2)
     else:

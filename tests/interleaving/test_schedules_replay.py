@@ -6,21 +6,19 @@ import asyncio
 import hashlib
 import os
 import random
-import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 from tests.interleaving.judge import Schedules, World
 from tests.interleaving.test_schedules_ends import close_among_starts, end_in_every_way
 from tests.interleaving.test_schedules_starts import start_and_give_up, wait_in_line
 from tests.interleaving.test_schedules_streams import subscribe_at_every_point
+from tests.support import each_statement
 
 from aioruns.testing import ShuffledEventLoop, run_schedule
 
@@ -36,11 +34,6 @@ def trace(schedules: Schedules, play: Play, seed: int) -> list[str]:
     """Give the callbacks and the statements of a schedule, in order."""
     happened: list[str] = []
 
-    class Connection(sqlite3.Connection):
-        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-            happened.append(sql)
-            return super().execute(sql, *values)
-
     async def scenario(chance: random.Random) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, ShuffledEventLoop)
@@ -48,7 +41,7 @@ def trace(schedules: Schedules, play: Play, seed: int) -> list[str]:
         with schedules.world(chance) as world:
             await play(world)
 
-    with mock.patch.object(sqlite3, "connect", partial(sqlite3.connect, factory=Connection)):
+    with each_statement(happened.append):
         run_schedule(scenario, seed)
     return happened
 

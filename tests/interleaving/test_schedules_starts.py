@@ -72,7 +72,7 @@ async def start_and_give_up(world: World) -> Counter[str]:
 
         async def cancel() -> None:
             for _ in range(100):
-                for row in world.read("SELECT id FROM runs"):  # whoever can read it can cancel it
+                for row in world.read("SELECT id FROM runs ORDER BY id"):  # whoever can read it can cancel it
                     await world.cancel(chance.choice([one, other]), row["id"])
                     return
                 await asyncio.sleep(0)

@@ -277,9 +277,9 @@ async def test_S2_the_cancelled_starter_of_a_run_that_cannot_be_spawned_leaves_i
     mend = break_spawning()
     gate.open()
     await idle(manager)
+    await eventually(lambda: statuses(database) == {1: "failed"})
     mend()
     assert start.cancelled()
-    assert statuses(database) == {1: "failed"}
     with pytest.raises(RunAlreadyFinished):
         await manager.cancel_run(1)
 
@@ -352,11 +352,12 @@ async def test_C9_a_run_that_is_cancelled_between_two_tries_of_its_insert_is_not
     start = asyncio.create_task(manager.start_run(puppet.job(2), key="k"))
     await gate.reached.wait()
     assert (await other.cancel_run(2)).status == "cancelled"
-    (section,) = manager._engine.starter._sections._tasks
-    section.cancel()  # as the teardown of the event loop does: the answer is lost, the insert is tried again
+    start.cancel()  # the answer is lost, and the insert is tried again
+    await asyncio.wait((start,))
+    await eventually(lambda: not manager._engine.starter.busy)
 
     with pytest.raises(RunCancelled):
-        await (await start)
+        await manager.get_handle(2)
     assert statuses(database) == {1: "running", 2: "cancelled"}
     puppet.end(1)
     await first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -89,6 +90,37 @@ async def test_G8_closing_with_many_runs_is_bounded_and_leaves_all_interrupted(d
     assert Counter(statuses(database).values()) == {"interrupted": crowd_size}
     assert [path.name for path in database.parent.iterdir()] == ["runs.db"]
     await eventually(lambda: active_runs() == 0)
+
+
+async def test_G11_closing_with_many_runs_lets_the_event_loop_turn(open_manager: Open, crowd_size: int) -> None:
+    manager, crowd = await open_manager(), Crowd()
+    await crowd.start(manager, 3 * crowd_size)
+    await eventually(lambda: crowd.entered == 3 * crowd_size)
+    closing = asyncio.create_task(manager.aclose())
+    stretches = [0.0]
+    gc.collect()
+    gc.disable()  # its pauses are not ours
+    before = began = time.thread_time()  # processor time: whoever else is on this machine does not count
+    while not closing.done():
+        await asyncio.sleep(0)
+        now = time.thread_time()
+        stretches.append(now - before)
+        before = now
+    gc.enable()
+    assert max(stretches) < 0.2 * (before - began)
+
+
+async def test_G10_a_sleeping_run_is_few_objects(open_manager: Open, crowd_size: int) -> None:
+    """Each counts for the cycle collector, which looks at all of them again and again."""
+    manager, crowd = await open_manager(), Crowd()
+    await crowd.start(manager, 100)  # whatever is made once
+    await eventually(lambda: crowd.entered == 100)
+    gc.collect()
+    before = len(gc.get_objects())
+    await crowd.start(manager, crowd_size)
+    await eventually(lambda: crowd.entered == 100 + crowd_size)
+    gc.collect()
+    assert (len(gc.get_objects()) - before) / crowd_size < 28
 
 
 async def test_G10_a_job_that_starts_runs_in_a_loop_is_limited_by_max_running(

@@ -122,6 +122,23 @@ async def test_G6_how_often_the_store_is_read_does_not_grow_with_the_subscribers
     assert hundred <= 2 * one + 10
 
 
+async def test_G6_of_what_is_stored_here_nothing_is_read_again_for_those_who_keep_up(
+    open_manager: OpenManager, database: Any
+) -> None:
+    store = CountingStore(database)
+    talker = Talker(10 * BATCH)
+    manager = await open_manager(store)
+    handle = await manager.start_run(talker.job())
+    crowd = [Reader() for _ in range(100)]
+    reading = [asyncio.create_task(reader.read(handle.events())) for reader in crowd]
+    await eventually(lambda: all(reader.seq == 1 for reader in crowd))
+    store.reads = store.appends = 0
+    talker.go.set()
+    await asyncio.gather(*reading)
+    assert store.appends >= 10
+    assert store.reads <= 4, "the end, and when another process may have written"
+
+
 async def test_G6_a_subscriber_that_stopped_reading_goes_on_where_it_was_however_much_came_meanwhile(
     open_manager: OpenManager, database: Any
 ) -> None:

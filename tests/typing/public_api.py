@@ -324,7 +324,7 @@ async def a_store_speaks_of_runs(store: Store, new: NewRun, ending: Ending, even
     assert_type(run, Run)
     assert_type(inserted, bool)
     fence = Fence(run.manager_id, run.attempt)
-    assert_type(await store.append_events(run.id, fence, [event]), None)
+    assert_type(await store.append_events(run.id, fence, [event]), range)
     assert_type(await store.finish_run(run.id, fence, ending), Run)
 
 

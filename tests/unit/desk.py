@@ -15,6 +15,7 @@ from aioruns._execution import Executor
 from aioruns._jobs import work_of
 from aioruns._model import now_micros
 from aioruns._outbox import Budget
+from aioruns._owned import until_done
 from aioruns._redaction import redact_secrets
 from aioruns.abc import Ending, Fence, Store
 
@@ -84,7 +85,7 @@ class Desk:
         return self.stored
 
     def active(self, call: object, *, stored: Run | None = None, **options: Any) -> ActiveRun:
-        options = {"budget": Budget(), "redact": redact_secrets, "on_filled": lambda _: None, "values": [], **options}
+        options = {"budget": Budget(on_filled=lambda _: None), "redact": redact_secrets, "values": [], **options}
         active = ActiveRun(work_of(call), **options)
         active.attach(stored or row())
         return active
@@ -98,7 +99,7 @@ class Desk:
         """Wait until a run is over in every respect, and give what was stored of it last."""
         assert active.task is not None
         await within(10, asyncio.wait((active.task,)))
-        await within(10, active.ended.wait())
+        await within(10, until_done(active.ended))
         return self.endings[-1]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import cast
 
 from tests.support import eventually
@@ -12,6 +13,8 @@ from tests.unit.streams import collect_into
 
 from aioruns import Run, RunEvent, RunStatus
 from aioruns._events import EventFeed
+from aioruns._model import to_micros
+from aioruns._outbox import NewEvent
 from aioruns.abc import Store
 
 __all__ = ["Reader", "Shelf", "event", "seqs"]
@@ -47,6 +50,14 @@ class Shelf:
         last = len(self.events)
         self.events += [event(seq, data_json) for seq in range(last + 1, last + 1 + count)]
         self.feed.notify(1)
+
+    def store(self, count: int = 1) -> Callable[[], None]:
+        """Store what the owner here says; return what tells the feed."""
+        assert self.run is not None
+        seqs = range(len(self.events) + 1, len(self.events) + 1 + count)
+        self.events += map(event, seqs)
+        said = [NewEvent(ordinal, to_micros(NOW, what="now"), "log", "{}") for ordinal in seqs]
+        return partial(self.feed.publish, self.run, said, seqs)
 
     def end(self) -> None:
         """Store the end, and tell the feed."""

@@ -192,6 +192,24 @@ async def test_C5_cancel_is_seen_by_a_thread(manager: RunManager) -> None:
     assert seen == [False, True, True]
 
 
+async def test_C5_cancel_event_cannot_be_awaited_on_an_event_loop_of_a_threads_own(manager: RunManager) -> None:
+    """It would wait for good: what wakes it is not of its loop."""
+
+    @job
+    def work() -> str:
+        context = current_run()
+
+        async def inside() -> str:
+            assert not context.wait_cancelled(0), "this blocks no event loop of ours"
+            with pytest.raises(ConfigurationError, match=r"use ctx\.wait_cancelled\(timeout\)"):
+                _ = context.cancel_event.wait()
+            return "refused"
+
+        return asyncio.run(inside())
+
+    assert await (await manager.start_run(work())) == "refused"
+
+
 async def test_G11_wait_that_would_block_the_event_loop_is_refused(manager: RunManager) -> None:
     def say(context: RunContext) -> None:
         with pytest.raises(ConfigurationError, match=r"await ctx\.cancel_event\.wait\(\)"):

@@ -98,6 +98,22 @@ async def test_what_one_has_read_the_next_one_is_given_from_memory() -> None:
     await within(5, asyncio.gather(first.task, late.task, middle.task))
 
 
+@pytest.mark.parametrize("over", [False, True])
+async def test_G6_who_begins_behind_the_end_hides_nothing_from_who_begins_before_it(*, over: bool) -> None:
+    shelf = Shelf(3)
+    ahead = Reader(shelf, after=10)
+    await eventually(lambda: shelf.reads == [10])
+    await turns(5)
+    reader = Reader(shelf)
+    if over:
+        shelf.end()
+    await reader.has(*range(1, len(shelf.events) + 1))
+    if not over:
+        shelf.end()
+    await within(5, asyncio.gather(ahead.task, reader.task))
+    assert (seqs(ahead.seen), seqs(reader.seen)) == ([], [1, 2, 3, 4])
+
+
 # Before the run ends
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -169,9 +171,21 @@ async def test_G8_an_end_by_closing_is_interrupted_and_says_so(how: str) -> None
 
 async def test_an_error_of_its_own_while_the_manager_stops_is_the_runs_failure() -> None:
     desk = Desk()
-    desk.stopping = True
-    ending = await desk.ended(desk.launch(raises(ValueError("mine"))))
+
+    async def work() -> None:
+        desk.stopping = True
+        raise ValueError("mine")
+
+    ending = await desk.ended(desk.launch(work()))
     assert (ending.status, ending.error) == ("failed", "ValueError: mine")
+
+
+async def test_G8_a_run_whose_row_comes_back_while_the_manager_stops_does_not_begin() -> None:
+    """All runs may have been asked to end by then, and nobody would ask this one."""
+    desk = Desk()
+    desk.stopping = True
+    ending = await desk.ended(desk.launch(raises(ValueError("it has begun"))))
+    assert (ending.status, ending.error) == ("interrupted", "the manager was closed before the run ended")
 
 
 @pytest.mark.parametrize("swallows", [False, True])
@@ -227,6 +241,49 @@ async def test_N1_a_run_whose_task_is_cancelled_before_its_first_step_ends() -> 
     ending = await desk.ended(active)
     assert ending.status == "failed"
     assert active.task.cancelled()
+    assert desk.told == ["end 7"]
+
+
+async def test_N1_a_run_that_was_ended_is_left_alone_when_its_task_is_cancelled_before_its_first_step() -> None:
+    desk = Desk()
+    active = desk.launch(gives())
+    desk.executor.conclude(active, row("cancelled"))
+    assert active.task is not None
+    active.task.cancel()
+    await asyncio.wait((active.task,))
+    await turns(5)
+    assert desk.calls == []
+    assert desk.told == ["end 7"]
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_R1_of_a_task_that_takes_its_first_step_nothing_is_kept_but_the_run(number: int) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    desk = Desk()
+    active = desk.launch(gives())
+    assert list(desk.executor._launched.values()) == [active]
+    await turns(number)
+    assert active.task is not None
+    active.task.cancel()
+    await desk.ended(active)
+    await turns(2)
+    assert desk.executor._launched == {}
+    assert desk.told == ["end 7"]
+    assert complaints == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.parametrize("call", [gives, lambda: says_and_gives(1), waits], ids=["gives", "says", "waits"])
+async def test_R1_of_an_eager_task_nothing_is_kept_but_the_run(call: Callable[[], Any]) -> None:
+    desk = Desk()
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    active = desk.launch(call())
+    assert active.entered
+    assert active.task is not None
+    assert desk.executor._launched == {}
+    active.request_cancel(at=1, reason=None)
+    await desk.ended(active)
     assert desk.told == ["end 7"]
 
 

@@ -11,6 +11,7 @@ from tests.unit.desk import FENCE, Desk, gives, row, says_and_gives, waits
 from tests.unit.streams import within
 
 from aioruns import LeaseLost, Run, StoreUnavailable, _execution
+from aioruns._owned import until_done
 
 pytestmark = pytest.mark.asyncio
 
@@ -43,7 +44,7 @@ async def test_C9_a_pending_run_that_somebody_has_ended_never_begins_and_ends_as
     desk.claimed = None
     desk.stored = row("cancelled")
     active = desk.launch(gives(), stored=row("pending"))
-    await within(5, active.ended.wait())
+    await within(5, until_done(active.ended))
     assert desk.calls == [("claim", FENCE), ("get", None)]
     assert active.run is desk.stored
     assert desk.told == ["end 7"]
@@ -53,7 +54,7 @@ async def test_C9_a_pending_run_that_somebody_has_ended_never_begins_and_ends_as
 async def test_G5_who_waits_for_a_run_that_cannot_be_claimed_is_told_so() -> None:
     desk = Desk(*(StoreUnavailable("away") for _ in range(1000)), patience=0)
     active = desk.launch(gives(), stored=row("pending"))
-    await within(5, active.ended.wait())
+    await within(5, until_done(active.ended))
     with pytest.raises(StoreUnavailable, match="away"):
         active.outcome()
     desk.troubles.clear()
@@ -62,6 +63,16 @@ async def test_G5_who_waits_for_a_run_that_cannot_be_claimed_is_told_so() -> Non
 
 
 @pytest.mark.usefixtures("short_pauses")
+async def test_a_pending_run_whose_turn_comes_in_the_teardown_is_not_claimed() -> None:
+    desk = Desk()
+    desk.stopping = True
+    coroutine = gives()
+    active = desk.launch(coroutine, stored=row("pending"))
+    assert (await desk.ended(active)).status == "interrupted"
+    assert desk.calls == [("finish", FENCE)]
+    assert coroutine.cr_frame is None
+
+
 async def test_a_claim_during_the_teardown_begins_nothing_and_is_interrupted() -> None:
     desk = Desk(StoreUnavailable("away"))
     active = desk.launch(waits(), stored=row("pending"))
@@ -127,7 +138,7 @@ async def test_a_cancellation_while_a_lost_run_is_read_is_passed_on() -> None:
 async def test_G5_who_waits_for_a_lost_run_is_told_that_its_end_cannot_be_read() -> None:
     desk = Desk(LeaseLost(7), *(StoreUnavailable("away") for _ in range(1000)), patience=0)
     active = desk.launch(gives())
-    await within(5, active.ended.wait())
+    await within(5, until_done(active.ended))
     with pytest.raises(StoreUnavailable, match="away"):
         active.outcome()
     desk.troubles.clear()
@@ -161,7 +172,7 @@ async def test_F2_pauses_become_longer_up_to_a_limit(monkeypatch: pytest.MonkeyP
     desk = Desk(*(StoreUnavailable("away") for _ in range(8)))
     monkeypatch.setattr(asyncio, "wait", note_pause)
     active = desk.launch(gives())
-    await within(10, active.ended.wait())
+    await within(10, until_done(active.ended))
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 
@@ -182,7 +193,7 @@ async def test_G5_after_a_time_waiters_are_told_and_the_end_is_stored_all_the_sa
     flushing = asyncio.ensure_future(active.outbox.flush())
     await turns(2)
     go_on.set()
-    await within(5, active.ended.wait())
+    await within(5, until_done(active.ended))
     with pytest.raises(StoreUnavailable, match="the disk is full"):
         active.outcome()
     with pytest.raises(StoreUnavailable, match="the disk is full"):
@@ -201,7 +212,7 @@ async def test_G5_an_end_that_is_given_up_at_close_is_told_and_forgotten() -> No
     desk = Desk(*(StoreUnavailable(f"away for the {time}. time") for time in range(1000)))
     active = desk.launch(gives())
     await eventually(lambda: len(desk.calls) > 2)
-    assert not active.ended.is_set()
+    assert not active.ended.done()
     desk.executor.give_up()
     desk.executor.give_up()
     await desk.ended(active)

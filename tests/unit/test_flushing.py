@@ -14,7 +14,7 @@ import pytest
 from tests.support import eventually, turns
 
 from aioruns import LeaseLost, RunManager, StoreUnavailable, _flushing, current_run
-from aioruns._flushing import Flusher
+from aioruns._flushing import LARGEST, Flusher
 from aioruns._outbox import MAX_EVENTS, Budget, NewEvent, Outbox
 from aioruns.abc import Fence
 from aioruns.stores import SQLiteStore
@@ -22,8 +22,12 @@ from aioruns.stores import SQLiteStore
 pytestmark = pytest.mark.asyncio
 
 
+def make_budget(on_filled: Callable[[], None] = lambda: None) -> Budget:
+    return Budget(lambda _: on_filled())
+
+
 def make_outbox(budget: Budget | None = None, on_filled: Callable[[], None] = lambda: None) -> Outbox:
-    return Outbox(budget or Budget(), on_filled)
+    return Outbox(budget or make_budget(on_filled))
 
 
 def say(outbox: Outbox, *texts: object, droppable: bool = True) -> None:
@@ -31,7 +35,7 @@ def say(outbox: Outbox, *texts: object, droppable: bool = True) -> None:
         outbox.put("log", str(text), droppable=droppable)
 
 
-def texts(events: list[NewEvent]) -> list[str]:
+def texts(events: Sequence[NewEvent]) -> list[str]:
     return [event.data for event in events]
 
 
@@ -48,9 +52,11 @@ class Journal:
         self.answers = list(answers)
         self.events: list[NewEvent] = []
         self.calls = 0
+        self.sizes: list[int] = []
 
-    async def append_events(self, run_id: int, fence: object, events: list[NewEvent]) -> None:
+    async def append_events(self, run_id: int, fence: object, events: Sequence[NewEvent]) -> None:
         self.calls += 1
+        self.sizes.append(len(events))
         await turns(1)
         known = self.events[-1].ordinal if self.events else 0
         self.events += [event for event in events if event.ordinal > known]
@@ -58,10 +64,22 @@ class Journal:
             raise answer
 
 
+class SlowJournal(Journal):
+    """Stores at once, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers_now = asyncio.Event()
+
+    async def append_events(self, run_id: int, fence: object, events: Sequence[NewEvent]) -> None:
+        await super().append_events(run_id, fence, events)
+        await self.answers_now.wait()
+
+
 def make_run(journal: Journal, *, patience: float = 30.0) -> Any:
     """Make as much of an active run as the flusher sees, wired to a flusher."""
     notified: list[int] = []
-    flusher = Flusher(journal, notify=notified.append, patience=patience)  # pyright: ignore[reportArgumentType]
+    flusher = Flusher(journal, publish=lambda run, said, seqs: notified.append(run.id), patience=patience)  # pyright: ignore[reportArgumentType]
     active: Any = SimpleNamespace(run=SimpleNamespace(id=3), fence="fence", lost=False, notified=notified)
     active.lose = lambda: setattr(active, "lost", True)
     active.outbox = make_outbox(on_filled=lambda: flusher.start(active))
@@ -81,6 +99,43 @@ async def test_what_is_said_is_stored_and_told() -> None:
     say(active.outbox, "c")
     await active.outbox.flush()
     assert (texts(journal.events), active.notified) == (["a", "b", "c"], [3, 3])
+
+
+async def test_G6_nothing_is_told_before_the_store_has_answered() -> None:
+    journal = SlowJournal()
+    active = make_run(journal)
+    say(active.outbox, "a")
+    await eventually(lambda: journal.events)
+    await turns(5)
+    assert active.notified == []
+    journal.answers_now.set()
+    await active.outbox.flush()
+    assert active.notified == [3]
+
+
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize("fails", range(5))
+async def test_what_is_much_is_stored_in_parts_each_event_once(fails: int) -> None:
+    journal = Journal(*[None] * fails, StoreUnavailable("was it stored?"))
+    active = make_run(journal)
+    say(active.outbox, *range(2 * LARGEST + 1))
+    await active.outbox.flush()
+    assert texts(journal.events) == [str(number) for number in range(2 * LARGEST + 1)]
+    assert max(journal.sizes) == LARGEST
+    assert len(active.notified) == journal.calls - (fails < 3)
+    assert not active.outbox.take()
+
+
+async def test_of_what_is_much_the_rest_is_left_to_the_end_if_that_comes_first() -> None:
+    journal = SlowJournal()
+    active = make_run(journal)
+    say(active.outbox, *range(3 * LARGEST))
+    await eventually(lambda: journal.calls == 1)
+    rest = active.outbox.take_rest()
+    journal.answers_now.set()
+    await turns(10)
+    assert journal.calls == 1
+    assert texts(rest) == [str(number) for number in range(3 * LARGEST)]
 
 
 @pytest.mark.usefixtures("no_pause")
@@ -104,10 +159,11 @@ async def test_lost_acknowledgement_of_a_real_store_stores_nothing_twice(
     real = SQLiteStore(database)
     original, calls = real.append_events, itertools.count()
 
-    async def lose_every_other_answer(run_id: int, fence: Fence, events: Sequence[NewEvent]) -> None:
-        await original(run_id, fence, events)
+    async def lose_every_other_answer(run_id: int, fence: Fence, events: Sequence[NewEvent]) -> range:
+        seqs = await original(run_id, fence, events)
         if next(calls) % 2 == 0:
             raise StoreUnavailable("was it stored?")
+        return seqs
 
     async def work() -> None:
         for number in range(100):

@@ -234,6 +234,81 @@ async def test_arguments_without_hints_arrive_as_plain_values() -> None:
     assert await work.begin() == [{"depth": 3, "names": []}, ([1, 2],), {"key": {"top": 4}}]
 
 
+async def plain(first, second=2, *, third=3):  # type: ignore[no-untyped-def]
+    return [first, second, third]
+
+
+async def positional(first, second=2, /, third=3):  # type: ignore[no-untyped-def]
+    return [first, second, third]
+
+
+async def starred(first, *rest, last=9):  # type: ignore[no-untyped-def]
+    return [first, rest, last]
+
+
+async def named(first=1, **more):  # type: ignore[no-untyped-def]
+    return [first, more]
+
+
+async def shadowing(self, func=2, job=3, arguments=4):  # type: ignore[no-untyped-def]
+    return [self, func, job, arguments]
+
+
+CALLS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
+    *[(plain, args, options) for args in [(5,), (5, 6)] for options in [{}, {"third": 7}]],
+    (plain, (), {"third": 7, "second": 6, "first": 5}),
+    *[(positional, args, {}) for args in [(5,), (5, 6), (5, 6, 7)]],
+    (positional, (5,), {"third": 7}),
+    *[(starred, args, options) for args in [(5,), (5, 6), (5, 6, 7)] for options in [{}, {"last": 8}]],
+    (starred, (), {"first": 5}),
+    *[(named, args, options) for args in [(), (5,)] for options in [{}, {"function": 6, "func": 7}]],
+    *[(shadowing, args, {}) for args in [(5,), (5, 6, 7, 8)]],
+    (shadowing, (5,), {"arguments": 8, "func": 6}),
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("function", "args", "options"), CALLS)
+async def test_a_stored_call_is_the_call_of_the_function(
+    function: Any, args: tuple[Any, ...], options: dict[str, Any]
+) -> None:
+    call = job(function)(*args, **options)
+    assert await work_of(call).begin() == await call == await function(*args, **options)
+
+
+@pytest.mark.asyncio
+async def test_a_parameter_may_be_named_self() -> None:
+    call = job(named)(5, self=6)
+    assert await work_of(call).begin() == await call == [5, {"self": 6}]
+
+
+def logged(function: Any) -> Any:
+    @functools.wraps(function)
+    async def wrapper(*args: Any) -> Any:
+        return await function(*args)
+
+    return wrapper
+
+
+def first_named_otherwise(function: Any) -> Any:
+    @functools.wraps(function)
+    async def wrapper(subject: Any, **options: Any) -> Any:
+        return await function(subject, **options)
+
+    return wrapper
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("decorate", [logged, first_named_otherwise])
+async def test_arguments_reach_a_function_behind_a_wrapper_with_parameters_of_its_own(decorate: Any) -> None:
+    @job
+    @decorate
+    async def double(number: int) -> int:
+        return 2 * number
+
+    assert await work_of(double(3)).begin() == 6
+
+
 @pytest.mark.asyncio
 async def test_two_runs_of_one_call_share_no_argument() -> None:
     @job

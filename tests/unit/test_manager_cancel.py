@@ -87,26 +87,44 @@ async def test_C4_a_function_that_returns_after_the_request_is_completed(manager
 
 
 async def test_C5_a_cooperative_cancel_is_cancelled_with_a_null_error(manager: RunManager, database: Path) -> None:
+    entered: list[int] = []
+
     @job
     async def cooperates() -> None:
         ctx = current_run()
+        entered.append(ctx.id)
         await ctx.cancel_event.wait()
         ctx.raise_if_cancelled()
 
     @job
     def cooperates_in_a_thread() -> None:
         ctx = current_run()
+        entered.append(ctx.id)
         assert ctx.wait_cancelled(timeout=30)
         ctx.raise_if_cancelled()
 
     for call in (cooperates(), cooperates_in_a_thread()):
         handle = await manager.start_run(call)
+        await eventually(lambda handle=handle: handle.id in entered)
         assert (await handle.cancel(reason="enough")).status == "cancelling"
         with pytest.raises(RunCancelled, match="was cancelled: enough"):
             await handle
     for row in rows(database):
         assert (row["status"], row["error"], row["traceback"], row["result"]) == ("cancelled", None, None, None)
         assert row["cancel_requested_at"] <= row["finished_at"]
+
+
+@pytest.mark.parametrize("kind", ["job", "stubborn", "threaded"])
+async def test_C5_a_run_that_is_cancelled_before_its_function_was_entered_never_enters_it(
+    manager: RunManager, kind: str
+) -> None:
+    puppet = Puppet()
+    handle = await manager.start_run(getattr(puppet, kind)(1))
+    assert (await handle.cancel(reason="at once")).status in ("cancelling", "cancelled")  # whichever is stored by then
+    run = await handle.wait()
+    assert (run.status, run.cancel_reason, run.error) == ("cancelled", "at once", None)
+    assert [event.data["status"] async for event in handle.events()] == ["running", "cancelling", "cancelled"]
+    assert puppet.entered == []
 
 
 async def test_C6_cancel_interrupts_a_pending_await(manager: RunManager) -> None:

@@ -35,6 +35,7 @@ async def test_runs_wait_in_line_first_in_first_out(open_manager: Open, database
         running += 1
         most = max(most, running)
         order.append(number)
+        await eventually(lambda: most == max_running)  # however late the others begin
         await turns(3)
         running -= 1
         return number

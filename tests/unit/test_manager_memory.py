@@ -51,11 +51,14 @@ def kept(manager: RunManager) -> dict[str, int]:
         "announced": engine._capacity._announced,
         "budget": engine.budget.bytes,
         "locks": len(engine.starter._locks),
-        "sections": len(engine.starter._sections),
-        "abandonments": len(engine.starter._abandonments),
+        "under way": len(engine.starter._under_way),
+        "abandoned": len(engine.starter._abandoned),
         "requests": len(engine.canceller._tasks),
         "flushes": len(engine._flusher._tasks),
         "ends": len(engine._executor._rest),
+        "launched": len(engine._executor._launched),
+        "calls": len(engine.store._calls),  # pyright: ignore[reportAttributeAccessIssue]
+        "given up": len(engine.store._given_up),  # pyright: ignore[reportAttributeAccessIssue]
     }
 
 

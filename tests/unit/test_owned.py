@@ -12,7 +12,7 @@ import anyio
 import pytest
 from tests.support import turns
 
-from aioruns._owned import OwnedTasks, insist
+from aioruns._owned import OwnedTasks, insist, until_done
 
 pytestmark = pytest.mark.asyncio
 
@@ -157,3 +157,83 @@ async def test_the_exception_of_an_owned_task_is_there_for_whoever_looks() -> No
     task = OwnedTasks().create(make())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="mine"):
         await task
+
+
+# until_done
+
+
+def callbacks(future: asyncio.Future[Any]) -> int:
+    return len(getattr(future, "_callbacks", None) or ())
+
+
+async def test_until_done_ends_with_the_future_and_leaves_nothing_on_it() -> None:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(until_done(future))
+    await turns(3)
+    assert not waiting.done()
+    future.set_result(3)
+    await waiting
+    assert callbacks(future) == 0
+
+
+async def test_until_done_of_what_is_done_does_not_wait() -> None:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    future.set_result(3)
+    with pytest.raises(StopIteration):
+        until_done(future).send(None)
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["done before", "done later"])
+async def test_until_done_keeps_to_itself_what_came_of_the_future(early: bool) -> None:
+    failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    cancelled: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    waiting: list[asyncio.Task[None]] = []
+    if not early:
+        waiting = [asyncio.create_task(until_done(future)) for future in (failed, cancelled)]
+        await turns(3)
+    failed.set_exception(ValueError("whoever looks at it"))
+    cancelled.cancel()
+    await asyncio.gather(*waiting, until_done(failed), until_done(cancelled))
+    with pytest.raises(ValueError, match="whoever looks"):
+        failed.result()
+    assert cancelled.cancelled()
+
+
+@pytest.mark.parametrize("number", range(4))
+async def test_N1_until_done_that_is_cancelled_leaves_the_future_alone_and_nothing_on_it(number: int) -> None:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    waiting, other = (asyncio.create_task(until_done(future)) for _ in range(2))
+    await turns(number)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    assert waiting.cancelled()
+    assert not future.done()
+    await turns(3)
+    assert callbacks(future) == 1, "that of the other"
+    future.set_result(3)
+    await other
+
+
+@pytest.mark.parametrize("number", range(2))
+async def test_N1_until_done_that_is_cancelled_when_the_future_is_done_is_cancelled(number: int) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(until_done(future))
+    await turns(2)
+    future.set_result(3)
+    await turns(number)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    assert waiting.cancelled()
+    assert future.result() == 3
+    assert complaints == []
+
+
+async def test_until_done_of_a_task_that_is_cancelled_does_not_cancel_who_waits() -> None:
+    task = asyncio.create_task(Verb()())
+    waiting = asyncio.create_task(until_done(task))
+    await turns(2)
+    task.cancel()
+    await waiting
+    assert task.cancelled()

@@ -77,6 +77,21 @@ async def test_R3_whoever_watches_a_rescued_run_is_woken_and_the_operator_told(
     ]
 
 
+async def test_G11_event_loop_turns_while_the_operator_is_told_of_many(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[int] = []
+
+    async def look() -> None:
+        while True:
+            told.append(len(caplog.records))
+            await asyncio.sleep(0)
+
+    looking = asyncio.ensure_future(look())
+    await rescue(cast("Store", Orphans(list(range(1, 1001)))), Feed().notify_all)
+    looking.cancel()
+    assert len(caplog.records) == 1000
+    assert {100, 500, 900} <= set(told)
+
+
 @pytest.mark.parametrize("torn", [StoreUnavailable("away"), asyncio.CancelledError()], ids=["failed", "cancelled"])
 async def test_R3_whoever_watches_is_woken_by_a_rescue_that_was_torn_for_it_may_have_ended_some(
     torn: BaseException,

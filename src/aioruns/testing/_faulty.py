@@ -205,6 +205,7 @@ class FaultyStore:
     get_latest_run: Any = _verb(Store.get_latest_run)
     list_runs: Any = _verb(Store.list_runs)
     owned_runs: Any = _verb(Store.owned_runs)
+    changed_runs: Any = _verb(Store.changed_runs)
     read_events: Any = _verb(Store.read_events)
     prune_runs: Any = _verb(Store.prune_runs)
     wait_changed: Any = _verb(Store.wait_changed)

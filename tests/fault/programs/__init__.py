@@ -205,7 +205,7 @@ class Programs:
 
     def statuses(self) -> dict[int, str]:
         """Return the status of every run."""
-        return dict(self.read("SELECT id, status FROM runs")[0])
+        return dict(self.read("SELECT id, status FROM runs ORDER BY id")[0])
 
     def managers(self) -> list[int]:
         """Return the pids of the managers that have a row."""
@@ -226,7 +226,7 @@ class Programs:
             What the events of each run say, in order.
         """
         runs, events, integrity = self.read(
-            "SELECT id, status FROM runs",
+            "SELECT id, status FROM runs ORDER BY id",
             "SELECT run_id, seq, kind, data FROM events ORDER BY run_id, seq",
             "PRAGMA integrity_check",
         )

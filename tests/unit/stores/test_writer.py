@@ -9,34 +9,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.support import turns
+from tests.unit.stores.ledger import Ledger
 
 from aioruns.errors import StoreUnavailable
 from aioruns.stores import _writer
 from aioruns.stores._writer import GroupCommit
 
 pytestmark = pytest.mark.asyncio
-
-
-class Ledger:
-    """Commits what it is given, when it is let; operations are idempotent by their names."""
-
-    def __init__(self) -> None:
-        self.open = asyncio.Event()
-        self.open.set()
-        self.committing = asyncio.Event()
-        self.batches: list[tuple[list[str], bool]] = []
-        self.stored: list[str] = []
-        self.failing: dict[str, Exception] = {}
-        self.broken: Exception | None = None
-
-    async def commit(self, ops: Sequence[str], again: bool) -> list[Any]:
-        self.batches.append((list(ops), again))
-        self.committing.set()
-        await self.open.wait()
-        if self.broken is not None:
-            raise self.broken
-        self.stored += [op for op in ops if op not in self.stored and op not in self.failing]
-        return [self.failing.get(op, f"stored {op}") for op in ops]
 
 
 @pytest.fixture
@@ -79,14 +59,24 @@ async def test_operation_is_answered_when_it_is_committed(ledger: Ledger, writer
 
 async def test_operation_alone_is_committed_alone_and_at_once(ledger: Ledger, writer: GroupCommit[str]) -> None:
     assert [await writer.submit(op) for op in "abc"] == ["stored a", "stored b", "stored c"]
-    assert ledger.batches == [(["a"], False), (["b"], False), (["c"], False)]
+    assert ledger.batches == [["a"], ["b"], ["c"]]
 
 
 async def test_what_waits_is_committed_together_in_order(ledger: Ledger, writer: GroupCommit[str]) -> None:
     first, others = await submit_while_committing(ledger, writer, "a", "b", "c")
     ledger.open.set()
     assert await asyncio.gather(first, *others) == ["stored first", "stored a", "stored b", "stored c"]
-    assert ledger.batches == [(["first"], False), (["a", "b", "c"], False)]
+    assert ledger.batches == [["first"], ["a", "b", "c"]]
+
+
+async def test_batch_has_a_largest_size_and_the_rest_follows_in_order(
+    ledger: Ledger, writer: GroupCommit[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_writer, "LARGEST", 3)
+    first, others = await submit_while_committing(ledger, writer, *"abcdefgh")
+    ledger.open.set()
+    await asyncio.gather(first, *others)
+    assert ledger.batches == [["first"], ["a", "b", "c"], ["d", "e", "f"], ["g", "h"]]
 
 
 async def test_operation_is_in_line_before_its_caller_yields(ledger: Ledger, writer: GroupCommit[str]) -> None:
@@ -94,7 +84,7 @@ async def test_operation_is_in_line_before_its_caller_yields(ledger: Ledger, wri
     call.send(None)  # up to its first yield, and no further
     call.close()
     assert await writer.submit("b") == "stored b"
-    assert ledger.batches == [(["a", "b"], False)]
+    assert ledger.batches == [["a", "b"]]
 
 
 async def test_operation_that_fails_fails_alone(ledger: Ledger, writer: GroupCommit[str]) -> None:
@@ -120,18 +110,19 @@ async def test_cancelling_who_waits_does_not_take_the_operation_back(ledger: Led
     assert ledger.stored == ["first", "a", "b"]
 
 
-@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("earlier", [[], ["earlier"], ["earlier", "too"]], ids=["new", "quiet", "busy"])
+@pytest.mark.parametrize("number", range(7))
 async def test_S3_operation_is_stored_whenever_its_caller_is_cancelled(
-    ledger: Ledger, writer: GroupCommit[str], turns: int
+    ledger: Ledger, writer: GroupCommit[str], number: int, earlier: list[str]
 ) -> None:
+    await asyncio.gather(*submit(writer, *earlier))
     (waiting,) = submit(writer, "a")
     await asyncio.sleep(0)
-    for _ in range(turns):
-        await asyncio.sleep(0)
+    await turns(number)
     waiting.cancel()
     await asyncio.wait((waiting,))
     await writer.submit("b")
-    assert ledger.stored == ["a", "b"]
+    assert ledger.stored == [*earlier, "a", "b"]
 
 
 async def test_G5_writer_that_is_cancelled_in_a_commit_does_it_again(ledger: Ledger, writer: GroupCommit[str]) -> None:
@@ -140,23 +131,132 @@ async def test_G5_writer_that_is_cancelled_in_a_commit_does_it_again(ledger: Led
     await asyncio.sleep(0)
     ledger.open.set()
     assert await asyncio.gather(first, *others) == ["stored first", "stored a"]
-    assert ledger.batches == [(["first"], False), (["first"], True), (["a"], False)]
+    assert ledger.batches == [["first"], ["first"], ["a"]]
     assert ledger.stored == ["first", "a"]
 
 
-@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("number", range(8))
 async def test_G5_writer_that_is_cancelled_at_any_turn_stores_everything_once(
-    ledger: Ledger, writer: GroupCommit[str], turns: int
+    ledger: Ledger, writer: GroupCommit[str], number: int
 ) -> None:
     waiting = submit(writer, "a", "b")
-    for _ in range(turns):
-        await asyncio.sleep(0)
+    await turns(number)
     writer._task.cancel()
     waiting += submit(writer, "c")
     assert await asyncio.gather(*waiting) == ["stored a", "stored b", "stored c"]
     writer._task.cancel()
     assert await writer.submit("d") == "stored d"
     assert ledger.stored == ["a", "b", "c", "d"]
+
+
+# An operation alone, behind another that was alone: its caller commits it
+
+
+@pytest_asyncio.fixture
+async def quiet(writer: GroupCommit[str]) -> GroupCommit[str]:
+    """A writer whose last batch was a single operation."""
+    await writer.submit("earlier")
+    return writer
+
+
+async def test_operation_alone_reaches_the_store_before_its_caller_yields(
+    ledger: Ledger, quiet: GroupCommit[str]
+) -> None:
+    call = quiet.submit("a")
+    call.send(None)
+    assert ledger.batches == [["earlier"], ["a"]]
+    call.close()
+
+
+async def test_what_comes_while_an_operation_alone_is_committed_is_committed_behind_it(
+    ledger: Ledger, quiet: GroupCommit[str]
+) -> None:
+    first, others = await submit_while_committing(ledger, quiet, "a", "b")
+    await turns(5)
+    assert ledger.batches == [["earlier"], ["first"]]
+    ledger.open.set()
+    assert await asyncio.gather(first, *others) == ["stored first", "stored a", "stored b"]
+    assert ledger.batches == [["earlier"], ["first"], ["a", "b"]]
+
+
+async def test_S3_operation_alone_whose_caller_is_cancelled_is_stored_before_anything_else(
+    ledger: Ledger, quiet: GroupCommit[str]
+) -> None:
+    first, others = await submit_while_committing(ledger, quiet, "a", "b")
+    first.cancel()
+    await asyncio.wait((first,))
+    others += submit(quiet, "c")
+    await turns(2)
+    ledger.open.set()
+    assert await asyncio.gather(*others) == ["stored a", "stored b", "stored c"]
+    assert ledger.batches == [["earlier"], ["first"], ["first"], ["a", "b", "c"]]
+    assert ledger.stored == ["earlier", "first", "a", "b", "c"]
+
+
+async def test_S3_operation_alone_that_nobody_waits_for_and_that_fails_harms_nobody(
+    ledger: Ledger, quiet: GroupCommit[str]
+) -> None:
+    first, others = await submit_while_committing(ledger, quiet, "a")
+    ledger.failing["first"] = KeyError("first")
+    first.cancel()
+    ledger.open.set()
+    assert await asyncio.gather(*others) == ["stored a"]
+    assert await quiet.submit("b") == "stored b"
+
+
+async def test_operation_alone_that_fails_tells_its_caller(ledger: Ledger, quiet: GroupCommit[str]) -> None:
+    ledger.failing["a"] = KeyError("answered")
+    with pytest.raises(KeyError, match="answered"):
+        await quiet.submit("a")
+    ledger.broken = OSError("raised")
+    with pytest.raises(OSError, match="raised"):
+        await quiet.submit("b")
+    ledger.broken = None
+    assert await asyncio.gather(*submit(quiet, "c", "d")) == ["stored c", "stored d"]
+    assert ledger.stored == ["earlier", "c", "d"]
+
+
+async def test_closing_waits_for_an_operation_alone(ledger: Ledger, quiet: GroupCommit[str]) -> None:
+    first, others = await submit_while_committing(ledger, quiet)
+    closing = asyncio.ensure_future(quiet.aclose())
+    await turns(5)
+    assert not closing.done()
+    ledger.open.set()
+    await closing
+    assert [task.result() for task in (first, *others)] == ["stored first"]
+    assert quiet._task.done()
+
+
+async def test_closing_waits_for_an_operation_alone_whose_caller_was_cancelled(
+    ledger: Ledger, quiet: GroupCommit[str]
+) -> None:
+    first, _ = await submit_while_committing(ledger, quiet)
+    closing = asyncio.ensure_future(quiet.aclose())
+    await turns(2)
+    first.cancel()
+    await turns(5)
+    assert not closing.done()
+    ledger.open.set()
+    await closing
+    assert ledger.stored == ["earlier", "first"]
+
+
+@pytest.mark.parametrize("number", range(6))
+async def test_G5_operation_alone_is_stored_when_every_task_is_cancelled_at_any_turn(
+    ledger: Ledger, quiet: GroupCommit[str], number: int
+) -> None:
+    """As ``asyncio.run`` does it when its main function ends; whoever insists comes once more."""
+    waiting = submit(quiet, "a")
+    await turns(number)
+    for task in (*waiting, quiet._task):
+        task.cancel()
+    await asyncio.wait(waiting)
+    again = submit(quiet, "a", "b")
+    assert await asyncio.gather(*again) == ["stored a", "stored b"]
+    assert ledger.stored == ["earlier", "a", "b"]
+
+
+# Closing, and the teardown of the event loop
 
 
 async def test_closing_commits_what_waits(ledger: Ledger, writer: GroupCommit[str]) -> None:
@@ -228,12 +328,27 @@ async def test_G8_writer_that_was_torn_down_while_idle_ends(
     assert ledger.stored == ["a"]
 
 
+async def test_G8_operation_alone_of_a_writer_that_was_torn_down_ends_in_time(
+    ledger: Ledger, writer: GroupCommit[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_writer, "TEARDOWN", 0.05)
+    for op in "ab":
+        await writer.submit(op)
+    writer._task.cancel()
+    await turns(2)
+    ledger.open.clear()
+    async with asyncio.timeout(2):
+        with pytest.raises(StoreUnavailable, match="torn down"):
+            await writer.submit("c")  # as who insists does, in a teardown
+    assert ledger.stored == ["a", "b"]
+
+
 async def test_G9_writer_runs_in_a_clean_context() -> None:
     identity: contextvars.ContextVar[str] = contextvars.ContextVar("identity")
     identity.set("a request's")
     seen: list[str | None] = []
 
-    async def commit(ops: Sequence[str], again: bool) -> list[None]:
+    async def commit(ops: Sequence[str]) -> list[None]:
         seen.append(identity.get(None))
         return [None for _ in ops]
 

@@ -6,15 +6,19 @@ import asyncio
 import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
 import aiosqlite
 
 from aioruns._threads import in_thread
 from aioruns.errors import ConfigurationError, StoreUnavailable
 
-__all__ = ["OLDEST_SQLITE", "check_path", "connect", "disconnect", "file_of", "set_pragma"]
+__all__ = ["OLDEST_SQLITE", "call", "check_path", "connect", "disconnect", "file_of", "set_pragma"]
+
+T = TypeVar("T")
+Values = TypeVarTuple("Values")
 
 OLDEST_SQLITE = (3, 37)
 """STRICT tables came with it: https://sqlite.org/stricttables.html"""
@@ -27,7 +31,7 @@ def check_path(name: str) -> str:
         Its one absolute name, whichever link led here.
 
     Raises:
-        ConfigurationError: It is a directory, in no directory, or a file that is no SQLite database.
+        ConfigurationError: It is a directory, in no directory, or no regular file.
     """
     try:
         _check_path(Path(name))
@@ -45,11 +49,10 @@ def _check_path(path: Path) -> None:
         raise ConfigurationError(f"the folder of the store {str(path)!r} does not exist: create it, or name another")
     if path.exists() and not path.is_file():
         raise ConfigurationError(f"the store {str(path)!r} is not a regular file: name another")
-    if path.is_file():
-        with path.open("rb") as file:
-            head = file.read(16)
-        if head and head != b"SQLite format 3\0":
-            raise ConfigurationError(f"the file {str(path)!r} is not an SQLite database: name another")
+    # What is in it, only SQLite may read: who closes the file lets go of all locks that this process has on it, also
+    # those of another manager. https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+    if path.is_file() and path.stat().st_size == 1:  # SQLite takes it for empty
+        raise ConfigurationError(f"the file {str(path)!r} is not an SQLite database: name another")
 
 
 def file_of(database: str) -> tuple[int, int]:
@@ -65,6 +68,41 @@ def file_of(database: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+CALL: Final = "-- call"
+"""In place of a statement: what it binds is a function to call, and the values to call it with."""
+
+
+class _Connection(sqlite3.Connection):
+    """Calls functions on its thread, for which aiosqlite has no verb: many statements in one visit, not one in each."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if sql is CALL:
+            function, *values = parameters
+            return cast("sqlite3.Cursor", _Answer(function(self, *values)))
+        return super().execute(sql, parameters)
+
+
+class _Answer:
+    """What a function has returned, where aiosqlite expects the rows of a statement."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def fetchall(self) -> Any:
+        return self._value
+
+
+async def call(
+    connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection, *Values], T], *values: *Values
+) -> T:
+    """Call a function with the database, on its thread. Cancelling the wait does not stop it.
+
+    Raises:
+        ValueError: The connection is closed.
+    """
+    return cast("T", await connection.execute_fetchall(CALL, (function, *values)))
+
+
 async def connect(database: str, *, busy_timeout: float, pragmas: dict[str, str]) -> aiosqlite.Connection:
     """Open a connection in autocommit mode and set it up; on any failure, cancellation included, its thread ends.
 
@@ -73,7 +111,9 @@ async def connect(database: str, *, busy_timeout: float, pragmas: dict[str, str]
         busy_timeout: Seconds to wait for another process's lock.
         pragmas: Set in order.
     """
-    connection = aiosqlite.connect(database, isolation_level=None, timeout=busy_timeout, cached_statements=256)
+    connection = aiosqlite.connect(
+        database, isolation_level=None, timeout=busy_timeout, cached_statements=256, factory=_Connection
+    )
     await _begin(connection)
     try:
         for name, value in pragmas.items():

@@ -34,6 +34,8 @@ def unavailable(error: Exception, name: str) -> StoreUnavailable | None:
         return StoreUnavailable(f"the database {name} is closed")
     # The primary result code is the low byte of the extended one: https://sqlite.org/rescode.html
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(error, MemoryError):  # the driver's word for it
+        code = sqlite3.SQLITE_NOMEM
     if code == sqlite3.SQLITE_ERROR and str(error).startswith("no such table"):  # somebody has emptied the file
         code = sqlite3.SQLITE_CORRUPT
     if code not in _ADVICE:

@@ -6,11 +6,12 @@ import contextlib
 import glob
 import os
 from collections.abc import Callable
-from typing import Final
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Final
 
 from aioruns.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 __all__ = ["Lease", "remove_strays"]
 
@@ -19,7 +20,7 @@ PATIENCE: Final = 1.0
 
 
 class Lease:
-    """The lock of one manager. Every method does short blocking file operations: call them off the event loop.
+    """The lock of one manager. It does short blocking file operations: make it and use it off the event loop.
 
     Args:
         database: Absolute path of the database file.
@@ -50,7 +51,7 @@ class Lease:
         probe = _new_lock(self.path)
         try:
             probe.acquire()
-        except Timeout:
+        except TimeoutError:
             self._inode = os.stat(self.path).st_ino
             self._stay_over()
             return
@@ -61,17 +62,23 @@ class Lease:
             " put the database on a local disk"
         )
 
+    def is_lost(self) -> bool:
+        """Tell whether somebody has deleted the lock's file; a microsecond, not worth a thread."""
+        try:
+            return not self._lock.is_locked or os.stat(self.path).st_ino != self._inode
+        except OSError:
+            return True
+
     def renew(self) -> bool:
-        """Take the lock again if somebody has deleted its file, and tell whether that was so.
+        """Take the lock again if it is lost, and tell whether that was so.
 
         Raises:
             ConfigurationError: It cannot be taken now.
         """
         if self._over is not None:  # meanwhile, on another thread: it was us who deleted the file
             return False
-        with contextlib.suppress(OSError):
-            if self._lock.is_locked and os.stat(self.path).st_ino == self._inode:
-                return False
+        if not self.is_lost():
+            return False
         self._lock.release(force=True)
         self.acquire()
         return self._over is None
@@ -118,5 +125,7 @@ def remove_strays(database: str) -> None:
 
 
 def _new_lock(path: str) -> FileLock:
+    from filelock import FileLock  # slow to import, and needed when a manager opens
+
     # Not thread-local: acquired on a worker thread, released on any. Never soft: a soft lock outlives its process.
     return FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)

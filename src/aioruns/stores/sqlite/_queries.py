@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from aioruns._lifecycle import RunStatus
@@ -22,10 +21,9 @@ COLUMNS: Final = (
 )
 
 
-_TEXTS: Final = {
-    file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
-    for file in files("aioruns.stores.sqlite").joinpath("queries").iterdir()
-}
+_STATUSES: Final = {str(status): status for status in RunStatus}
+
+_TEXTS: Final = {file.stem: file.read_text(encoding="utf-8") for file in Path(__file__).with_name("queries").iterdir()}
 """Read all at once: later there may be no file descriptor left, or other files by these names."""
 
 
@@ -36,6 +34,7 @@ def query(name: str, **parts: str) -> str:
     return text.format(columns=COLUMNS, **parts) if "{" in text else text
 
 
+@cache
 def many(name: str, rows: int, width: int) -> str:
     """Give a statement whose ``{rows}`` are so many rows of so many bound values."""
     one = f"({', '.join('?' * width)})"
@@ -63,13 +62,13 @@ def run_of(row: Row) -> Run:
     return Run(
         id=run_id,
         job=job,
-        status=RunStatus(status),
+        status=_STATUSES[status],
         key=key,
         idempotency_key=idempotency_key,
         attempt=attempt,
         manager_id=manager_id,
         timeout=timeout,
-        tags=() if tags == "[]" else tuple(json.loads(tags)),
+        tags=() if tags == "[]" else tuple(decode(tags)),
         triggered_by=triggered_by,
         arguments_json=arguments,
         result_json=result,

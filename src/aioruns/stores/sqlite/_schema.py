@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from importlib.resources import files
+from pathlib import Path
 
 import aiosqlite
 
@@ -15,10 +15,8 @@ __all__ = ["NEWEST", "check_schema", "migrate"]
 
 
 def _migrations() -> list[tuple[int, str]]:
-    found = files("aioruns.stores.sqlite").joinpath("migrations").iterdir()
-    return sorted(
-        (int(file.name[:4]), file.read_text(encoding="utf-8")) for file in found if file.name.endswith(".sql")
-    )
+    found = Path(__file__).with_name("migrations").glob("*.sql")
+    return sorted((int(file.name[:4]), file.read_text(encoding="utf-8")) for file in found)
 
 
 NEWEST = max(number for number, _ in _migrations())
@@ -64,7 +62,7 @@ async def check_schema(connection: aiosqlite.Connection, name: str) -> int:
     version = 0
     if "aioruns_schema" in tables:
         ((version,),) = await connection.execute_fetchall("SELECT version FROM aioruns_schema")
-    elif foreign := tables & {"runs", "events", "managers"}:
+    elif foreign := tables & {"runs", "events", "managers", "run_tags", "run_spans"}:
         raise ConfigurationError(
             f"the database {name} has tables of another program ({', '.join(sorted(foreign))}):"
             " give runs a file of their own"

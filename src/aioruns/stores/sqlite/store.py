@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
 import socket
 import sqlite3
@@ -14,18 +12,22 @@ from typing import Any, Final, cast
 import aiosqlite
 
 from aioruns._jobs import check_seconds
-from aioruns._model import Run, RunEvent, RunFilter, to_micros
+from aioruns._model import Run, RunEvent, RunFilter
 from aioruns._owned import create_task
+from aioruns._serialization import encode
 from aioruns._threads import in_thread
 from aioruns.abc import Ending, Fence, NewEvent, NewRun
 from aioruns.errors import ConfigurationError, StoreUnavailable
 from aioruns.stores._writer import GroupCommit
-from aioruns.stores.sqlite._batch import Append, Cancel, Claim, Finish, Insert, Op, Script, commit
-from aioruns.stores.sqlite._connections import check_path, connect, disconnect, file_of, set_pragma
+from aioruns.stores.sqlite._batch import Append, Cancel, Claim, Finish, Insert, Op, Prune, Script, commit
+from aioruns.stores.sqlite._checkpoint import LIMIT, Checkpoints
+from aioruns.stores.sqlite._connections import call, check_path, connect, disconnect, file_of, set_pragma
 from aioruns.stores.sqlite._errors import unavailable
 from aioruns.stores.sqlite._lease import Lease, remove_strays
+from aioruns.stores.sqlite._listing import select_page
 from aioruns.stores.sqlite._queries import Row, event_of, query, run_of
 from aioruns.stores.sqlite._schema import check_schema, migrate
+from aioruns.stores.sqlite._stamp import Stamps
 
 __all__ = ["SQLiteStore"]
 
@@ -68,6 +70,7 @@ class SQLiteStore:
         self._database = self.path
         self._write: aiosqlite.Connection | None = None
         self._read: aiosqlite.Connection | None = None
+        self._checkpoints: Checkpoints | None = None
         self._closer: asyncio.Task[None] | None = None
         self._closing: list[asyncio.Future[None]] = []
         self._writer: GroupCommit[Op] | None = None
@@ -75,6 +78,8 @@ class SQLiteStore:
         self._manager_id = ""
         self._swept = False
         self._seen_version = 0
+        self._version_at = self._others_at = Stamps("")
+        self._others: list[str] = []
         self._file: tuple[int, int] | None = None  # which file was opened
 
     def __repr__(self) -> str:
@@ -97,8 +102,12 @@ class SQLiteStore:
                     self._database, busy_timeout=self._busy_timeout, pragmas={"query_only": "ON"}
                 )
                 self._file = file_of(self._database)
+                self._checkpoints = Checkpoints(self._database, finish=self._finish_checkpoint)
+                self._version_at, self._others_at = Stamps(self._database), Stamps(self._database)
         except BaseException as error:
             await self._disconnect()
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
+                raise ConfigurationError(f"the file {self.path!r} is not an SQLite database: name another") from error
             if isinstance(error, sqlite3.Error) and (away := unavailable(error, self.path)):
                 raise away from error
             raise
@@ -108,7 +117,8 @@ class SQLiteStore:
         return {
             "foreign_keys": "ON",
             "synchronous": self._synchronous,
-            "journal_size_limit": "67108864",
+            "journal_size_limit": str(LIMIT),
+            "wal_autocheckpoint": "0",
         }
 
     async def aclose(self) -> None:
@@ -121,6 +131,8 @@ class SQLiteStore:
     async def _close(self) -> None:
         if self._writer is not None:
             await self._writer.aclose()
+        if self._checkpoints is not None:
+            await self._checkpoints.aclose()
         await self._disconnect()
 
     async def _disconnect(self) -> None:
@@ -136,28 +148,18 @@ class SQLiteStore:
             if self._closing:
                 await asyncio.wait(self._closing)
 
-    async def _commit(self, ops: Sequence[Op], again: bool) -> list[Any]:
-        """Commit a batch; what fails in it fails alone."""
-        connection = self._connected(self._write)
+    async def _commit(self, ops: Sequence[Op]) -> list[Any]:
         try:
-            if again:
-                await connection.rollback()
-            answers = await commit(connection, ops)
-            self._check_file()
-            return answers
-        except (sqlite3.Error, ValueError, OverflowError) as error:
-            await self._rollback(connection)
-            if unavailable(error, self.path) is not None:
-                return [unavailable(error, self.path) for _ in ops]
-            if len(ops) == 1:
-                return [error]
-            return [answer for op in ops for answer in await self._commit([op], again=False)]
+            answers = await call(self._connected(self._write), commit, ops)
+        except (sqlite3.Error, ValueError, MemoryError) as error:
+            return [unavailable(error, self.path) or error for _ in ops]  # one for each: it gets the frames of a task
+        self._check_file()
+        if self._checkpoints is not None:
+            self._checkpoints.look()
+        return answers
 
-    @staticmethod
-    async def _rollback(connection: aiosqlite.Connection) -> None:
-        # What made the transaction fail may make this fail too; the error to report is the first.
-        with contextlib.suppress(sqlite3.Error, ValueError):
-            await connection.rollback()
+    async def _finish_checkpoint(self) -> None:
+        await self._connected(self._write).execute_fetchall("PRAGMA wal_checkpoint")
 
     def _connected(self, connection: aiosqlite.Connection | None) -> aiosqlite.Connection:
         if connection is None:
@@ -201,7 +203,7 @@ class SQLiteStore:
     async def acquire_lease(self, manager_id: str, *, at: int) -> None:
         """See ``Store``."""
         if not self._memory:
-            self._lease = self._lease or Lease(self._database, manager_id)
+            self._lease = self._lease or await in_thread(Lease, self._database, manager_id)
             await in_thread(self._lease.acquire)
         self._manager_id = manager_id
         try:
@@ -240,7 +242,7 @@ class SQLiteStore:
             return []
         await self._renew_lease(now)
         rescued: list[int] = []
-        for (manager_id,) in await self._fetch(query("other_managers"), {"manager_id": self._manager_id}):
+        for manager_id in await self._find_others():
             lease = Lease(self._database, manager_id)
             try:
                 if not await in_thread(lease.try_acquire):
@@ -255,11 +257,19 @@ class SQLiteStore:
             await in_thread(remove_strays, self._database)
         return rescued
 
+    async def _find_others(self) -> list[str]:
+        """Find the managers that have rows or runs; read again only if anybody has written."""
+        if (stamp := self._others_at.look()) is not None:
+            rows = await self._fetch(query("other_managers"), {"manager_id": self._manager_id})
+            self._others = [manager_id for (manager_id,) in rows]
+            self._others_at.note(stamp)
+        return self._others
+
     async def _renew_lease(self, now: Callable[[], int]) -> None:
         """Be alive again if somebody has deleted the lock's file: whoever saw that has taken this manager for dead."""
-        self._check_file()
+        self._connected(self._write)
         try:
-            if self._lease is not None and await in_thread(self._lease.renew):
+            if self._lease is not None and self._lease.is_lost() and await in_thread(self._lease.renew):
                 await self._insert_manager(now())
         except ConfigurationError as error:
             raise StoreUnavailable(str(error)) from error
@@ -289,9 +299,9 @@ class SQLiteStore:
         """See ``Store``."""
         return await self._submit(Claim(run_id, fence, at))
 
-    async def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> None:
+    async def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> range:
         """See ``Store``."""
-        await self._submit(Append(run_id, fence, events))
+        return await self._submit(Append(run_id, fence, events))
 
     async def request_cancel(
         self, run_id: int, *, at: int, reason: str | None = None, unless_shared: bool = False
@@ -317,9 +327,8 @@ class SQLiteStore:
 
     async def list_runs(self, where: RunFilter, *, limit: int, before: int | None) -> list[Run]:
         """See ``Store``."""
-        conditions, values = _conditions(where, before)
-        sql = query("list_runs", conditions=" AND ".join(conditions) or "TRUE")
-        return [run_of(row) for row in await self._fetch(sql, {**values, "limit": limit})]
+        sql, values = select_page(where, limit=limit, before=before)
+        return [run_of(row) for row in await self._fetch(sql, values)]
 
     async def owned_runs(self, manager_id: str) -> list[Run]:
         """See ``Store``."""
@@ -327,19 +336,22 @@ class SQLiteStore:
         (rows,) = await self._submit(Script([(query("owned_runs"), (manager_id,))]))
         return [run_of(row) for row in rows]
 
+    async def changed_runs(self, manager_id: str, run_ids: Sequence[int]) -> dict[int, Run | None]:
+        """See ``Store``."""
+        values = {"manager_id": manager_id, "run_ids": encode(run_ids, what="ids")}
+        rows = await self._fetch(query("changed_runs"), values)
+        return {row[0]: None if row[1] is None else run_of(row[1:]) for row in rows}
+
     async def read_events(self, run_id: int, *, after: int, limit: int) -> list[RunEvent]:
         """See ``Store``."""
         rows = await self._fetch(query("read_events"), (run_id, after, limit))
         return [event_of(run_id, row) for row in rows]
 
-    async def prune_runs(self, *, finished_before: int, limit: int) -> int:
+    async def prune_runs(self, *, finished_before: int, limit: int, after: int = 0) -> list[int]:
         """See ``Store``."""
-        found = await self._fetch(query("find_prunable"), (finished_before, limit))
-        if not found:
-            return 0
-        ids = [run_id for (run_id,) in found]
-        (deleted,) = await self._submit(Script([(query("delete_runs", ids=", ".join("?" * len(ids))), ids)]))
-        return len(deleted)
+        values = {"finished_before": finished_before, "limit": limit, "after": after}
+        found = [run_id for (run_id,) in await self._fetch(query("find_prunable"), values)]
+        return await self._submit(Prune(found)) if found else []
 
     async def wait_changed(self, *, timeout: float = 1.0) -> bool:
         """See ``Store``."""
@@ -349,12 +361,18 @@ class SQLiteStore:
             return False
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        while loop.time() < deadline:
+        while (now := loop.time()) < deadline:
             await asyncio.sleep(POLL)
-            version = await self._data_version()
-            if version != self._seen_version:
+            self._connected(self._write)
+            stamp = self._version_at.look()
+            # In any case at the end: the clocks of some file systems turn once in two seconds.
+            if stamp is not None or now + POLL >= deadline:
+                version, before = await self._data_version(), self._seen_version
+                if stamp is not None:
+                    self._version_at.note(stamp)
                 self._seen_version = version
-                return True
+                if version != before:
+                    return True
         return False
 
     async def _data_version(self) -> int:
@@ -364,32 +382,3 @@ class SQLiteStore:
         except (sqlite3.Error, ValueError) as error:
             raise unavailable(error, self.path) or error from error
         return rows[0][0]
-
-
-def _conditions(where: RunFilter, before: int | None) -> tuple[list[str], dict[str, Any]]:
-    """Give the conditions of the fields that a filter has, and the values they bind."""
-    values = {
-        "statuses": json.dumps(where.statuses) if where.status is not None else None,
-        "job": where.job,
-        "key": where.key,
-        "triggered_by": where.triggered_by,
-        "tags": json.dumps(where.tags) if where.tags else None,
-        "created_after": where.created_after and to_micros(where.created_after, what="created_after"),
-        "created_before": where.created_before and to_micros(where.created_before, what="created_before"),
-        "before": before,
-    }
-    given = {name: value for name, value in values.items() if value is not None}
-    return [_CONDITIONS[name] for name in given], given
-
-
-_CONDITIONS: Final = {
-    "statuses": "status IN (SELECT value FROM json_each(:statuses))",
-    "job": "job = :job",
-    "key": "key = :key",
-    "triggered_by": "triggered_by = :triggered_by",
-    "tags": """NOT EXISTS (
-        SELECT 1 FROM json_each(:tags) AS wanted WHERE wanted.value NOT IN (SELECT value FROM json_each(runs.tags)))""",
-    "created_after": "created_at >= :created_after",
-    "created_before": "created_at < :created_before",
-    "before": "id < :before",
-}

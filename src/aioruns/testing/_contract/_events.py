@@ -38,8 +38,29 @@ class Events(ContractCase):
 
     async def test_append_of_nothing_changes_nothing(self, owner: Owner) -> None:
         run = await owner.insert()
-        await owner.store.append_events(run.id, owner.fence, [])
+        assert not await owner.store.append_events(run.id, owner.fence, [])
         assert len(await owner.events(run)) == 1
+
+    async def test_G6_append_tells_the_seq_of_what_it_stored(self, owner: Owner) -> None:
+        run = await owner.insert()
+        assert await owner.store.append_events(run.id, owner.fence, [said(1), said(2)]) == range(2, 4)
+        assert not await owner.store.append_events(run.id, owner.fence, [said(1), said(2)])
+        await owner.store.request_cancel(run.id, at=NOW + 1)
+        assert await owner.store.append_events(run.id, owner.fence, [said(2), said(3), said(FAR)]) == range(5, 7)
+        assert [event.seq for event in await owner.events(run) if event.kind == "log"] == [2, 3, 5, 6]
+
+    async def test_G6_appends_to_many_runs_at_once_tell_each_its_own(self, owner: Owner) -> None:
+        runs = [await owner.insert() for _ in range(20)]
+        for first, count in ((1, 1), (2, 70), (72, 3)):
+            ordinals = range(first, first + count)
+            answers = await asyncio.gather(
+                *(owner.store.append_events(run.id, owner.fence, [said(each) for each in ordinals]) for run in runs)
+            )
+            assert answers == [range(first + 1, first + 1 + count)] * len(runs)
+        for run in runs:
+            events = await owner.events(run)
+            check_gapless(events)
+            assert _ordinals(events) == list(range(1, 75))
 
     async def test_G6_repeated_append_stores_each_event_once(self, owner: Owner) -> None:
         run = await owner.insert()
@@ -112,7 +133,7 @@ class Events(ContractCase):
             return_exceptions=True,
         )
         assert isinstance(answers[0], LeaseLost)
-        assert answers[1] is None
+        assert answers[1] == range(2, 3)
         assert len(await owner.events(run)) == 2
 
     async def test_run_that_is_cancelling_is_heard(self, owner: Owner) -> None:

@@ -160,7 +160,7 @@ class Reads(ContractCase):
         ended = await owner.finish(run, at=NOW + 3)
         assert await other.store.get_run(run.id) == ended
         assert (await other.events(run))[-1].terminal
-        assert await owner.store.prune_runs(finished_before=NOW + 4, limit=1) == 1
+        assert await owner.store.prune_runs(finished_before=NOW + 4, limit=1) == [run.id]
         assert await other.store.get_run(run.id) is None
 
     async def test_F4_writes_of_many_at_once_show_elsewhere_when_each_returns(self, owner: Owner, other: Owner) -> None:

@@ -1,10 +1,13 @@
-"""Waiting for what other processes write."""
+"""What other processes write: waiting for it, and what it has done to the runs of a manager."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Final
 
+import pytest
+
+from aioruns._lifecycle import TERMINAL, RunStatus
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner, said
 
 __all__ = ["Watching"]
@@ -16,7 +19,7 @@ LATE: Final = 10.0
 
 
 class Watching(ContractCase):
-    """``wait_changed``."""
+    """``wait_changed`` and ``changed_runs``."""
 
     async def test_commit_of_another_store_is_noticed(self, owner: Owner, other: Owner) -> None:
         await _settle(owner)
@@ -71,6 +74,33 @@ class Watching(ContractCase):
     async def test_wait_for_nothing_ends_in_time(self, owner: Owner) -> None:
         async with asyncio.timeout(LATE):
             await _settle(owner)
+
+    async def test_runs_that_wait_or_execute_have_not_changed(self, owner: Owner) -> None:
+        runs = [await owner.insert_as(status) for status in (RunStatus.PENDING, RunStatus.RUNNING)]
+        assert await owner.store.changed_runs(owner.manager_id, [run.id for run in runs]) == {}
+        assert await owner.store.changed_runs(owner.manager_id, []) == {}
+
+    @pytest.mark.parametrize("status", [RunStatus.CANCELLING, *sorted(TERMINAL)])
+    async def test_run_that_is_to_end_or_has_ended_has_changed(self, owner: Owner, status: RunStatus) -> None:
+        run, other = await owner.insert_as(status), await owner.insert()
+        assert await owner.store.changed_runs(owner.manager_id, [other.id, run.id]) == {run.id: run}
+        assert await owner.store.changed_runs(owner.manager_id, [other.id]) == {}
+
+    async def test_run_that_is_another_managers_or_gone_has_changed(self, owner: Owner) -> None:
+        run = await owner.insert()
+        changed = await owner.store.changed_runs("somebody", [run.id, run.id + 1])
+        assert changed == {run.id: run, run.id + 1: None}
+
+    async def test_what_another_store_has_done_to_runs_is_read(self, owner: Owner, other: Owner) -> None:
+        runs = [await owner.insert() for _ in range(3)]
+        waiting = await owner.insert_as(RunStatus.PENDING)
+        ids = [run.id for run in (*runs, waiting)]
+        cancelled = [await other.store.request_cancel(run_id, at=NOW + 1) for run_id in ids[2:]]
+        assert await owner.store.changed_runs(owner.manager_id, ids) == dict(zip(ids[2:], cancelled, strict=True))
+        owner.store.abandon_lease(owner.manager_id)
+        await other.store.rescue_orphans(now=lambda: NOW + 9)
+        changed = await owner.store.changed_runs(owner.manager_id, ids)
+        assert [run and run.status for run in changed.values()] == ["interrupted"] * 3 + ["cancelled"]
 
 
 async def _settle(owner: Owner) -> None:

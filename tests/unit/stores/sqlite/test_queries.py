@@ -63,7 +63,7 @@ def test_row_becomes_a_run() -> None:
 
 
 def test_V2_unknown_status_raises() -> None:
-    with pytest.raises(ValueError, match="paused"):
+    with pytest.raises(KeyError, match="paused"):
         run_of((*ROW[:2], "paused", *ROW[3:]))
 
 

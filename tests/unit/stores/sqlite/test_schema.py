@@ -17,7 +17,7 @@ import pytest
 from tests.support import rows
 
 from aioruns._lifecycle import ACTIVE, TERMINAL, RunStatus, is_allowed
-from aioruns.errors import ConfigurationError, StoreUnavailable
+from aioruns.errors import ConfigurationError
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite import _schema
 
@@ -336,11 +336,9 @@ async def test_migration_that_fails_changes_nothing(database: Path, monkeypatch:
 
 
 @pytest.mark.asyncio
-async def test_file_that_only_looks_like_a_database_is_unavailable(database: Path) -> None:
+async def test_file_that_only_looks_like_a_database_is_refused(database: Path) -> None:
     database.write_bytes(b"SQLite format 3\0" + b"garbage" * 1000)
-    with pytest.raises(
-        StoreUnavailable, match=rf"^the database {database} is unavailable: it is not an SQLite database"
-    ):
+    with pytest.raises(ConfigurationError, match=rf"^the file '{database}' is not an SQLite database: name another"):
         await SQLiteStore(database).open()
 
 

@@ -4,4 +4,3 @@ INSERT INTO runs (
     timeout, tags, triggered_by, arguments, created_at, started_at)
 VALUES {rows}
 ON CONFLICT DO NOTHING
-RETURNING token, id

@@ -1,0 +1,1 @@
+INSERT INTO events (run_id, seq, at, kind, attempt, ordinal, data) VALUES {rows}

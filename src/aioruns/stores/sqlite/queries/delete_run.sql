@@ -1,0 +1,1 @@
+DELETE FROM runs WHERE id = ? AND finished_at IS NOT NULL

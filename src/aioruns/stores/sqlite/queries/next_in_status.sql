@@ -1,0 +1,1 @@
+SELECT max(({next_id})) FROM json_each(:statuses) AS wanted
