@@ -106,8 +106,7 @@ class Starter:
         except asyncio.CancelledError:
             # The row may have been stored. Neither a shield nor a scope of anyio protects from every way of cancelling:
             # a task that only we know does, and it goes on with the section.
-            completion = self._abandoned.create(self._complete(ticket, new))
-            completion.add_done_callback(partial(self._abandon, ticket, section))
+            self._hand_over(ticket, new, section)
             raise
         except BaseException:
             self._withdraw(ticket)
@@ -143,16 +142,25 @@ class Starter:
         if lock is not None:
             lock.release()
 
+    def _hand_over(self, ticket: Ticket, new: NewRun, section: asyncio.Future[None]) -> None:
+        completion = self._abandoned.create(self._complete(ticket, new))
+        completion.add_done_callback(partial(self._abandon, ticket, new, section))
+
     async def _complete(self, ticket: Ticket, new: NewRun) -> int | None:
         """Complete a section whose caller went away while the row was being inserted; return the run to cancel."""
         (run, inserted), _ = await insist(lambda: self._store.insert_run(new))
         failure = self._begin(ticket, run, inserted)
         return run.id if inserted and failure is None else None
 
-    def _abandon(self, ticket: Ticket, section: asyncio.Future[None], completion: asyncio.Task[int | None]) -> None:
+    def _abandon(
+        self, ticket: Ticket, new: NewRun, section: asyncio.Future[None], completion: asyncio.Task[int | None]
+    ) -> None:
         """End a section whose caller went away; cancel what it has inserted."""
+        if completion.cancelled():  # before its first step, by the teardown of the event loop, which does that once
+            self._hand_over(ticket, new, section)
+            return
         self._leave(section)  # first: a start that waits for the key may join the run, which then is not cancelled
-        if completion.cancelled() or completion.exception() is not None:  # cancelled before its first step, that is
+        if completion.exception() is not None:
             self._withdraw(ticket)
         elif (run_id := completion.result()) is not None:
             self._abandoned.create(self._cancel_abandoned(run_id))
