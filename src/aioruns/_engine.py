@@ -42,10 +42,10 @@ CLOSE_BOUND: Final = 5.0
 """Seconds for functions to end after they were asked to, when the manager is closed."""
 STUCK_BOUND: Final = 1.0
 """Seconds to record that a function does not end."""
-AT_ONCE: Final = 100
-"""Runs that are asked to end in one turn of the event loop."""
 TEARDOWN_BOUND: Final = 1.5
 """The same when the event loop is torn down; less than the store's writer goes on for."""
+AT_ONCE: Final = 100
+"""Runs that are asked to end in one turn of the event loop."""
 
 
 class Engine:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-__all__ = ["OwnedTasks", "create_task", "insist", "until_done"]
+__all__ = ["OwnedTasks", "create_task", "insist", "settle", "until_done"]
 
 T = TypeVar("T")
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 async def until_done(future: asyncio.Future[Any]) -> None:
     """Wait until a future or task is done, whatever comes of it. Cancelling the wait leaves it alone.
 
-    It is ``asyncio.wait`` of one, for a third of the time: two are waited for in every start of a run.
+    It is ``asyncio.wait`` of one, for a third of the time: whoever awaits a run waits here.
     """
     if future.done():
         return
@@ -30,6 +30,12 @@ async def until_done(future: asyncio.Future[Any]) -> None:
         await waiter
     finally:
         future.remove_done_callback(wake)
+
+
+async def settle(futures: Iterable[asyncio.Future[Any]], timeout: float | None = None) -> None:
+    """Wait for the futures that there are now, ``timeout`` seconds at most. Cancelling the wait leaves them alone."""
+    if now := tuple(futures):
+        await asyncio.wait(now, timeout=timeout)
 
 
 async def insist(verb: Callable[[], Awaitable[T]]) -> tuple[T, asyncio.CancelledError | None]:
@@ -88,8 +94,3 @@ class OwnedTasks:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()
-
-    async def settle(self, timeout: float | None = None) -> None:
-        """Wait for the tasks that there are now, ``timeout`` seconds at most. Cancelling the wait changes nothing."""
-        if self._tasks:
-            await asyncio.wait(tuple(self._tasks), timeout=timeout)

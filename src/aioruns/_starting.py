@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from aioruns._active import ActiveRun
 from aioruns._lifecycle import RunStatus
 from aioruns._model import Run, now_micros
-from aioruns._owned import OwnedTasks, insist, until_done
+from aioruns._owned import OwnedTasks, insist, settle, until_done
 from aioruns._tickets import Ticket
 from aioruns.abc import NewRun, Store
 
@@ -77,8 +77,7 @@ class Starter:
 
     async def settle(self, timeout: float | None = None) -> None:
         """Wait for the sections that are under way, ``timeout`` seconds at most; cancelling it changes nothing."""
-        if self._under_way:
-            await asyncio.wait(tuple(self._under_way), timeout=timeout)
+        await settle(self._under_way, timeout)
 
     async def start(self, ticket: Ticket) -> Run:
         """Start a run, or find the one to join; return its row.

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from aioruns._owned import create_task
+from aioruns._owned import create_task, until_done
 from aioruns._threads import in_thread
 from aioruns.errors import StoreUnavailable
 
@@ -88,4 +88,4 @@ class Checkpoints:
     async def aclose(self) -> None:
         """Wait for a checkpoint that is under way."""
         if self._task is not None:
-            await asyncio.wait((self._task,))
+            await until_done(self._task)

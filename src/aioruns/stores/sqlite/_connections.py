@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
 import aiosqlite
 
+from aioruns._owned import until_done
 from aioruns._threads import in_thread
 from aioruns.errors import ConfigurationError, StoreUnavailable
 
@@ -120,7 +121,7 @@ async def connect(database: str, *, busy_timeout: float, pragmas: dict[str, str]
             await set_pragma(connection, name, value, patience=busy_timeout)
         _stop_at_exit(connection)
     except BaseException:
-        await asyncio.wait((disconnect(connection),))
+        await until_done(disconnect(connection))
         raise
     return connection
 
@@ -137,7 +138,7 @@ async def _begin(connection: aiosqlite.Connection) -> None:
             disconnect(connection)
 
     try:
-        await asyncio.wait((connecting,))
+        await until_done(connecting)
     except asyncio.CancelledError:
         connecting.add_done_callback(close_unwanted)
         raise

@@ -13,7 +13,7 @@ import aiosqlite
 
 from aioruns._jobs import check_seconds
 from aioruns._model import Run, RunEvent, RunFilter
-from aioruns._owned import create_task
+from aioruns._owned import create_task, until_done
 from aioruns._serialization import encode
 from aioruns._threads import in_thread
 from aioruns.abc import Ending, Fence, NewEvent, NewRun
@@ -125,7 +125,7 @@ class SQLiteStore:
         """See ``Store``. Cancelling the call does not stop that."""
         if self._closer is None or self._closer.done():  # torn with the event loop perhaps: then again
             self._closer = create_task(self._close())
-        await asyncio.wait((self._closer,))
+        await until_done(self._closer)
         self._closer.result()
 
     async def _close(self) -> None:

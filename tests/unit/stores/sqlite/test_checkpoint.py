@@ -10,11 +10,10 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from tests.support import eventually, rows, turns
 
 from aioruns._lifecycle import RunStatus
@@ -32,14 +31,6 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (_checkpoint, store_module):
         monkeypatch.setattr(module, "LIMIT", LIMIT)
     monkeypatch.setattr(_checkpoint, "TOO_LONG", 16 * LIMIT)
-
-
-@pytest_asyncio.fixture
-async def store(database: Path) -> AsyncIterator[SQLiteStore]:
-    store = SQLiteStore(database)
-    await store.open()
-    yield store
-    await store.aclose()
 
 
 def log_of(database: Path) -> int:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from aioruns._lifecycle import RunStatus
 from aioruns.abc import NewRun
@@ -86,14 +84,6 @@ def test_log_that_is_gone_is_no_reason_not_to_read(tmp_path: Path) -> None:
 
 
 # In the store
-
-
-@pytest_asyncio.fixture
-async def store(database: Path) -> AsyncIterator[SQLiteStore]:
-    store = SQLiteStore(database)
-    await store.open()
-    yield store
-    await store.aclose()
 
 
 async def insert(store: SQLiteStore, token: int, manager_id: str = "m") -> None:
