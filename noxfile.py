@@ -57,14 +57,31 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests on every supported Python that is at hand; arguments go to pytest."""
     session.install("-e", ".[all]", *group("tests"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--ignore=tests/browser", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Drive the dashboard in Debian's Chromium, which is installed if it is missing; writes the docs' screenshots."""
+    session.install("-e", ".[all]", *group("browser"))
+    session.run("python", "tests/browser/install_chromium.py")
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session
 def proof(session: nox.Session) -> None:
     """Run the tests that try many schedules, faults and kills, with thousands of cases."""
     session.install("-e", ".[all]", *group("tests"))
-    session.run("pytest", "-m", "proof", "--effort=full", "-o", "faulthandler_timeout=300", *session.posargs)
+    session.run(
+        "pytest",
+        "--ignore=tests/browser",
+        "-m",
+        "proof",
+        "--effort=full",
+        "-o",
+        "faulthandler_timeout=300",
+        *session.posargs,
+    )
 
 
 @nox.session(default=False)
@@ -72,7 +89,16 @@ def soak(session: nox.Session) -> None:
     """The same for hours: thousands of kills, a million schedules."""
     session.install("-e", ".[all]", *group("tests"))
     session.run(
-        "pytest", "-m", "proof", "--effort=soak", "-o", "timeout=0", "-o", "faulthandler_timeout=0", *session.posargs
+        "pytest",
+        "--ignore=tests/browser",
+        "-m",
+        "proof",
+        "--effort=soak",
+        "-o",
+        "timeout=0",
+        "-o",
+        "faulthandler_timeout=0",
+        *session.posargs,
     )
 
 
@@ -113,11 +139,18 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Look the dependencies up in the database of known vulnerabilities, which needs a network that reaches it."""
+    session.install(".[all]", *group("audit"))
+    session.run("pip-audit", "--local", "--skip-editable", *session.posargs)
+
+
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Measure which lines and branches the tests reach."""
     session.install("-e", ".[all]", *group("coverage"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "--ignore=tests/browser", *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 

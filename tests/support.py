@@ -230,6 +230,6 @@ def active_runs() -> int:
 
 async def idle(manager: RunManager, runs: int = 0) -> None:
     """Wait until no start is under way, and no more than a number of runs execute or wait."""
-    engine = manager._engine
+    engine = manager._lifespan.engine
     assert engine is not None
     await eventually(lambda: not engine.starter.busy and len(engine.registry) <= runs)

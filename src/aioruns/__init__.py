@@ -5,7 +5,7 @@ from aioruns._handle import RunHandle
 from aioruns._jobs import Job, JobCall, job
 from aioruns._lifecycle import RunStatus
 from aioruns._manager import RunManager
-from aioruns._model import Progress, Run, RunEvent, RunFilter
+from aioruns._model import Progress, Run, RunCount, RunEvent, RunFilter
 from aioruns._redaction import redact_secrets
 from aioruns.errors import (
     ConfigurationError,
@@ -33,6 +33,7 @@ __all__ = [
     "RunCancelled",
     "RunConflict",
     "RunContext",
+    "RunCount",
     "RunError",
     "RunEvent",
     "RunFailed",

@@ -8,9 +8,11 @@ import logging
 import threading
 import uuid
 import warnings
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar, copy_context
 from typing import Any, Final
 
-from anyio import get_cancelled_exc_class, move_on_after
+import anyio
 
 from aioruns import _capture
 from aioruns._active import ActiveRun
@@ -19,6 +21,7 @@ from aioruns._cancelling import Canceller
 from aioruns._events import EventFeed
 from aioruns._execution import Executor
 from aioruns._flushing import Flusher
+from aioruns._jobs import Work
 from aioruns._lifecycle import RunStatus
 from aioruns._model import Run, now_micros
 from aioruns._outbox import Budget
@@ -55,10 +58,19 @@ class Engine:
         store: Where everything is kept; opened and closed here.
         max_running: How many runs may execute at once, or None.
         redact: Takes out of errors what must not be shown.
+        context_vars: Context variables that are copied from the starter into its run.
         patience: Seconds for which the store may be away before waiters are told.
     """
 
-    def __init__(self, store: Store, *, max_running: int | None, redact: Redact, patience: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        max_running: int | None,
+        redact: Redact,
+        context_vars: Sequence[ContextVar[Any]],
+        patience: float,
+    ) -> None:
         store = self.store = bounded(store, patience=patience)
         self.loop = asyncio.get_running_loop()
         self.manager_id = uuid.uuid4().hex
@@ -73,6 +85,8 @@ class Engine:
         self._closer: asyncio.Task[Any] | None = None
         self._close_lock = asyncio.Lock()
         self._tasks = OwnedTasks()
+        self._redact = redact
+        self._context_vars = context_vars
         self._executor = Executor(
             store,
             redact=redact,
@@ -161,12 +175,12 @@ class Engine:
             await self.store.open()
             await self.store.acquire_lease(self.manager_id, at=now_micros())
             await rescue(self.store, self.feed.notify_all)
-            get_cancelled_exc_class()  # loads what anyio loads late: at close there may be no file descriptor left
+            anyio.get_cancelled_exc_class()  # loads what anyio loads late: at close there may be no descriptor left
             self._blocking.start()
         except BaseException:
             self.closed = True
             self.store.abandon_lease(self.manager_id)
-            with move_on_after(CLOSE_BOUND):
+            with anyio.move_on_after(CLOSE_BOUND):
                 await self.store.aclose()
             raise
         _capture.install()
@@ -178,6 +192,12 @@ class Engine:
         """Whether the manager is past draining, or the event loop is being torn down."""
         # Loop teardown cancels every task before any of them goes on: whoever asks here first gets the right answer.
         return self.closing or (self._keeper is not None and self._keeper.cancelling() > 0)
+
+    def prepare(self, work: Work) -> ActiveRun:
+        """Make a run, without a row as yet, that is being started in this context."""
+        here: Mapping[ContextVar[Any], Any] = copy_context() if self._context_vars else {}
+        values = tuple((variable, here[variable]) for variable in self._context_vars if variable in here)
+        return ActiveRun(work, budget=self.budget, redact=self._redact, values=values)
 
     def _launch(self, active: ActiveRun) -> None:
         if self.closed:  # the answer to an insert came late
@@ -226,7 +246,7 @@ class Engine:
             await self._interrupt_all(torn=torn)
             await self.registry.wait_until_none(lambda _: True, timeout=bound)
             await asyncio.gather(*map(self._record_stuck, self._stuck()))
-            with contextlib.suppress(StoreUnavailable), move_on_after(bound):
+            with contextlib.suppress(StoreUnavailable), anyio.move_on_after(bound):
                 await self._watcher.resolve_doubts()
             self._watcher.trust()  # from here on, rows that are not registered may be of runs that did execute
             self._executor.give_up()
@@ -264,7 +284,7 @@ class Engine:
                 self._outlast()
             else:
                 await self._release_lease(bound)
-            with move_on_after(bound) as closing:
+            with anyio.move_on_after(bound) as closing:
                 await self.store.aclose()
             if closing.cancelled_caught:
                 log.warning("the store did not close in time: what waits for it may not be stored")
@@ -283,7 +303,7 @@ class Engine:
         """Say of a function that does not end that it was asked to; its row and its key stay until it does."""
         log.warning("run %s still executes although its manager closes:\n%s", active.run.id, active.stack())
         active.report_stack()
-        with contextlib.suppress(RunError), move_on_after(STUCK_BOUND):
+        with contextlib.suppress(RunError), anyio.move_on_after(STUCK_BOUND):
             await self.store.request_cancel(active.run.id, at=now_micros(), reason="the manager was closed")
             await active.outbox.flush()
         active.outbox.take_rest()  # nobody stores any more what it says: its thread must not wait for that
@@ -314,7 +334,7 @@ class Engine:
             threading.Thread(target=wait, name="aioruns-lease", daemon=True).start()
 
     async def _release_lease(self, bound: float) -> None:
-        with contextlib.suppress(StoreUnavailable), move_on_after(bound):
+        with contextlib.suppress(StoreUnavailable), anyio.move_on_after(bound):
             await self.store.release_lease(self.manager_id)
             return
         self.store.abandon_lease(self.manager_id)  # then the row stays, and the next manager cleans up

@@ -119,21 +119,36 @@ class Job(Generic[P, R]):
         Raises:
             ConfigurationError: A type hint cannot be resolved or is not supported.
         """
-        return {name: self._decoder(name, one) for name, one in self.signature.parameters.items()}
+        return {name: self._decoder(name) for name in self.signature.parameters}
 
-    def _decoder(self, name: str, parameter: inspect.Parameter) -> Decoder[Any]:
+    def _decoder(self, name: str) -> Decoder[Any]:
+        try:
+            return decoder_for(self.hint(name))
+        except TypeError as error:
+            raise self._unusable(name, error) from error
+
+    def hint(self, name: str) -> Any:
+        """Return the type of a parameter's stored value: for ``*args`` that is a list, for ``**kwargs`` a dict.
+
+        Raises:
+            ConfigurationError: The type hint cannot be resolved.
+        """
+        parameter = self.signature.parameters[name]
         try:
             hint = self._resolve(parameter.annotation)
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                hint = list[hint]
-            elif parameter.kind is parameter.VAR_KEYWORD:
-                hint = dict[str, hint]
-            return decoder_for(hint)
         except (NameError, TypeError, SyntaxError) as error:
-            raise ConfigurationError(
-                f"job {self.name!r}: the type hint of {name!r} cannot be used: {error};"
-                " name a type that exists at run time and has a JSON form"
-            ) from error
+            raise self._unusable(name, error) from error
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return list[hint]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            return dict[str, hint]
+        return hint
+
+    def _unusable(self, name: str, error: Exception) -> ConfigurationError:
+        return ConfigurationError(
+            f"job {self.name!r}: the type hint of {name!r} cannot be used: {error};"
+            " name a type that exists at run time and has a JSON form"
+        )
 
     @functools.cached_property
     def result_decoder(self) -> Decoder[Any]:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
+import math
 import os
-import warnings
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from datetime import timedelta
-from types import TracebackType
+from datetime import datetime, timedelta
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, Self, TypeVar
 
 from aioruns._active import ActiveRun
-from aioruns._context import current_context
+from aioruns._arguments import call_again
 from aioruns._engine import Engine
 from aioruns._handle import RunHandle
-from aioruns._jobs import Job, JobCall, Work, check_seconds, jobs_by_name
-from aioruns._model import Run, RunEvent, RunFilter, check_text
-from aioruns._owned import create_task, until_done
+from aioruns._jobs import Job, JobCall, check_seconds, jobs_by_name
+from aioruns._lifespan import Lifespan
+from aioruns._model import Run, RunCount, RunEvent, RunFilter, check_text
 from aioruns._prune import prune
-from aioruns._reading import check_after, check_id, check_limit
+from aioruns._reading import check_after, check_id, check_limit, check_periods
 from aioruns._redaction import Redact, redact_secrets, safe_text
 from aioruns._serialization import decode
 from aioruns._tickets import check_start
 from aioruns.abc import Store
-from aioruns.errors import ConfigurationError, ManagerClosed
+from aioruns.errors import ConfigurationError
 from aioruns.stores import open_store
 
 __all__ = ["RunManager"]
@@ -68,17 +68,19 @@ class RunManager:
     ) -> None:
         if max_running is not None and (type(max_running) is not int or max_running < 1):
             raise ConfigurationError(f"max_running must be a whole number of at least 1, or None; not {max_running!r}")
-        self._store = open_store(store)
         self._jobs = jobs_by_name(jobs)
-        self._max_running = max_running
-        self._shutdown_grace = check_seconds(shutdown_grace, what="shutdown_grace", zero=True) or 0.0
         self._redact = redact
-        self._context_vars = tuple(context_vars)
-        self._store_timeout = check_seconds(store_timeout, what="store_timeout", zero=True) or 0.0
-        self._engine: Engine | None = None
-        self._accepting = False
-        self._opening: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
+        make_engine = partial(
+            Engine,
+            open_store(store),
+            max_running=max_running,
+            redact=redact,
+            context_vars=tuple(context_vars),
+            patience=check_seconds(store_timeout, what="store_timeout", zero=True) or 0.0,
+        )
+        self._lifespan = Lifespan(
+            make_engine, grace=check_seconds(shutdown_grace, what="shutdown_grace", zero=True) or 0.0
+        )
 
     # Opening and closing
 
@@ -86,9 +88,7 @@ class RunManager:
         await self.open()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def open(self) -> None:
@@ -99,23 +99,7 @@ class RunManager:
             StoreUnavailable: The store cannot be reached.
             ManagerClosed: This manager has been opened before; make a new one.
         """
-        if self._opening is not None:
-            raise ManagerClosed("a RunManager is opened once: make a new one")
-        engine = self._engine = Engine(
-            self._store, max_running=self._max_running, redact=self._redact, patience=self._store_timeout
-        )
-        self._opening = create_task(engine.open())
-        try:
-            await until_done(self._opening)
-        except asyncio.CancelledError:
-            self._opening.add_done_callback(self._close_unwanted)
-            raise
-        self._opening.result()
-        self._accepting = True
-
-    def _close_unwanted(self, opening: asyncio.Task[None]) -> None:
-        if not opening.cancelled() and opening.exception() is None:
-            self._close()
+        await self._lifespan.open()
 
     async def aclose(self) -> None:
         """Refuse new starts, let runs drain for ``shutdown_grace`` seconds, interrupt the others, close the store.
@@ -126,47 +110,7 @@ class RunManager:
             RuntimeError: Called inside one of this manager's runs, for which it would have to wait; or on another event
                 loop than the one that opened it.
         """
-        if self._opening is None:
-            return
-        self._check_loop(self._opening.get_loop())
-        context = current_context()
-        if context is not None and self._engine is not None and context.owner == self._engine.manager_id:
-            raise RuntimeError("aclose() was called inside a run of the same manager: it would wait for itself")
-        await until_done(self._opening)
-        if not self._opening.cancelled() and self._opening.exception() is None:
-            closing = self._close()
-            await until_done(closing)
-            closing.result()
-
-    def _close(self) -> asyncio.Task[None]:
-        self._accepting = False
-        if self._closing is None:
-            assert self._engine is not None
-            self._closing = create_task(self._engine.close(grace=self._shutdown_grace))
-        return self._closing
-
-    def __del__(self) -> None:
-        if getattr(self, "_accepting", False) and self._engine is not None and not self._engine.closed:
-            warnings.warn(
-                "a RunManager was never closed: use async with, or await aclose()", ResourceWarning, stacklevel=2
-            )
-
-    def _check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        if loop is not asyncio.get_running_loop():
-            raise RuntimeError("the RunManager belongs to another event loop: use it on the one that opened it")
-
-    def _engine_or_raise(self) -> Engine:
-        engine = self._engine_anywhere()
-        self._check_loop(engine.loop)
-        return engine
-
-    def _engine_anywhere(self) -> Engine:
-        """Return the engine for what only looks into memory, which any thread may do."""
-        if self._engine is None or self._opening is None or not self._opening.done():
-            raise ManagerClosed("the RunManager is not open: use async with, or await open()")
-        if self._engine.closed:
-            raise ManagerClosed("the RunManager has been closed: make a new one")
-        return self._engine
+        await self._lifespan.aclose()
 
     # Starting and cancelling
 
@@ -202,21 +146,49 @@ class RunManager:
             ManagerClosed: The manager is not open.
             StoreUnavailable: The row could not be stored.
         """
+        return await self._start(
+            call,
+            key=key,
+            on_conflict=on_conflict,
+            idempotency_key=idempotency_key,
+            timeout=timeout,
+            tags=tags,
+            triggered_by=triggered_by,
+        )
+
+    async def retry_run(self, run_id: int, *, triggered_by: str | None = None) -> RunHandle[Any]:
+        """Start a run that has ended once more: a new run of its job, with its arguments, key, timeout and tags.
+
+        Cancelled before it returns, it does as ``start_run``.
+
+        Args:
+            run_id: The run; the new one says so in ``retry_of``.
+            triggered_by: Who or what starts it.
+
+        Raises:
+            RunNotFound: There is no such run.
+            RunConflict: Its key is held.
+            ConfigurationError: It has not ended; it was a bare coroutine; its job is not among the manager's ``jobs``,
+                or does not take its arguments any more.
+            ManagerClosed: The manager is not open.
+            StoreUnavailable: The store cannot be read or written.
+        """
+        run = await self.get_run(run_id)
+        if run.active:
+            raise ConfigurationError(f"run {run.id} is {run.status}: it can be started once more when it has ended")
+        return await self._start(
+            call_again(run, self.get_job),
+            key=run.key,
+            timeout=math.inf if run.timeout is None else run.timeout,
+            tags=run.tags,
+            triggered_by=triggered_by,
+            retry_of=run.id,
+        )
+
+    async def _start(self, call: Any, **options: Any) -> RunHandle[Any]:
         try:
-            engine = self._engine_or_raise()
-            if not self._accepting or engine.stopping:
-                raise ManagerClosed("the RunManager is closing: it starts no more runs")
-            ticket = check_start(
-                call,
-                self._jobs,
-                prepare=lambda work: self._prepare(engine, work),
-                key=key,
-                on_conflict=on_conflict,
-                idempotency_key=idempotency_key,
-                timeout=timeout,
-                tags=tags,
-                triggered_by=triggered_by,
-            )
+            engine = self._lifespan.to_start()
+            ticket = check_start(call, self._jobs, prepare=engine.prepare, **options)
         except BaseException:
             if inspect.iscoroutine(call) and inspect.getcoroutinestate(call) == inspect.CORO_CREATED:
                 call.close()
@@ -224,11 +196,6 @@ class RunManager:
         run = await engine.starter.start(ticket)
         active = ticket.active if ticket.active.is_attached(run.id) else engine.registry.get(run.id)
         return RunHandle(self, run.id, active=active, decode=ticket.active.work.decode_result)
-
-    def _prepare(self, engine: Engine, work: Work) -> ActiveRun:
-        here: Mapping[contextvars.ContextVar[Any], Any] = contextvars.copy_context() if self._context_vars else {}
-        values = tuple((variable, here[variable]) for variable in self._context_vars if variable in here)
-        return ActiveRun(work, budget=engine.budget, redact=self._redact, values=values)
 
     async def cancel_run(self, run_id: int, *, reason: str | None = None) -> Run:
         """Request that a run ends, in whichever process it executes.
@@ -250,7 +217,7 @@ class RunManager:
             StoreUnavailable: The request could not be stored; a function that executes here was asked to end all the
                 same.
         """
-        engine = self._engine_or_raise()
+        engine = self._lifespan.to_ask()
         if reason is not None:
             reason = safe_text(str(reason), MAX_REASON, self._redact, one_line=True) or None
         return await engine.canceller.cancel(check_id(run_id), reason=reason)
@@ -264,7 +231,7 @@ class RunManager:
             RunNotFound: There is no such run.
             StoreUnavailable: The store cannot be read.
         """
-        return await self._engine_or_raise().reader.get(check_id(run_id))
+        return await self._lifespan.to_ask().reader.get(check_id(run_id))
 
     async def get_active_run(self, key: str) -> Run | None:
         """Read the run that holds a key, or None.
@@ -272,7 +239,7 @@ class RunManager:
         Raises:
             StoreUnavailable: The store cannot be read.
         """
-        return await self._engine_or_raise().reader.holder(check_text(key, what="key"))
+        return await self._lifespan.to_ask().reader.holder(check_text(key, what="key"))
 
     async def get_current_or_latest_run(self, key: str) -> Run | None:
         """Read the run that holds a key; if none does, the one with that key that was started last; or None.
@@ -280,7 +247,7 @@ class RunManager:
         Raises:
             StoreUnavailable: The store cannot be read.
         """
-        return await self._engine_or_raise().reader.holder_or_latest(check_text(key, what="key"))
+        return await self._lifespan.to_ask().reader.holder_or_latest(check_text(key, what="key"))
 
     async def list_runs(
         self, where: RunFilter | None = None, *, limit: int = 50, before: int | None = None
@@ -297,19 +264,42 @@ class RunManager:
             StoreUnavailable: The store cannot be read.
         """
         size = check_limit(limit)
-        return await self._engine_or_raise().reader.page(where or RunFilter(), limit=size, before=before)
+        return await self._lifespan.to_ask().reader.page(where or RunFilter(), limit=size, before=before)
+
+    async def count_runs(self, *, since: datetime, width: timedelta, among: int = 20_000) -> list[RunCount]:
+        """Count the newest runs by when they were created, job, status, and how long they took.
+
+        Args:
+            since: Only runs created then or later, aware; the first period begins here.
+            width: The length of a period.
+            among: Of how many runs at most, the newest, up to 1,000,000: what bounds the cost.
+
+        Returns:
+            The counts that are not zero, by period and job.
+
+        Raises:
+            ConfigurationError: ``since`` is naive, or ``width`` or ``among`` out of bounds.
+            StoreUnavailable: The store cannot be read.
+        """
+        start, micros = check_periods(since, width, among)
+        return await self._lifespan.to_ask().store.count_runs(since=start, width=micros, among=among)
 
     def current_run_id(self, key: str | None = None) -> int | None:
         """Return the id of the run that executes or waits here under a key; without a key, of the newest one here.
 
         Looks into memory only; see ``get_active_run`` for runs of other processes.
         """
-        return self._engine_anywhere().registry.current_id(key)
+        return self._lifespan.to_look().registry.current_id(key)
 
     def get_handle(self, run_id: int) -> RunHandle[Any]:
         """Return a handle of a run, wherever it executes; whether it exists shows when the handle is used."""
-        active = self._engine_anywhere().registry.get(check_id(run_id))
+        active = self._lifespan.to_look().registry.get(check_id(run_id))
         return RunHandle(self, run_id, active=active, decode=decode if active is None else active.work.decode_result)
+
+    @property
+    def jobs(self) -> Mapping[str, Job[..., Any]]:
+        """The manager's jobs by name."""
+        return MappingProxyType(self._jobs)
 
     def get_job(self, name: str) -> Job[..., Any]:
         """Find one of the manager's ``jobs`` by name.
@@ -347,7 +337,7 @@ class RunManager:
         seconds = check_seconds(timeout, what="timeout", zero=True)
         if active is not None and active.ended.done():  # also after the manager was closed
             return active.outcome()
-        return await self._engine_or_raise().reader.wait(run_id, active, seconds)
+        return await self._lifespan.to_ask().reader.wait(run_id, active, seconds)
 
     def stream_events(self, run_id: int, after: int = 0) -> AsyncIterator[RunEvent]:
         """Stream a run's events: those that are stored first, then each as it is stored; ends when the run has ended.
@@ -363,7 +353,7 @@ class RunManager:
             StoreUnavailable: The store cannot be read; go on later with ``after``.
             ManagerClosed: The manager was closed before the run ended.
         """
-        return self._engine_or_raise().feed.stream(check_id(run_id), after=check_after(after))
+        return self._lifespan.to_ask().feed.stream(check_id(run_id), after=check_after(after))
 
     async def read_events(self, run_id: int, after: int = 0, limit: int = 500) -> list[RunEvent]:
         """Read a page of a run's events, in order.
@@ -377,12 +367,8 @@ class RunManager:
             RunNotFound: There is no such run.
             StoreUnavailable: The store cannot be read.
         """
-        engine = self._engine_or_raise()
-        after, limit = check_after(after), check_limit(limit)
-        events = await engine.store.read_events(check_id(run_id), after=after, limit=limit)
-        if not events:
-            await engine.reader.get(run_id)
-        return events
+        page = check_after(after), check_limit(limit)
+        return await self._lifespan.to_ask().reader.events(check_id(run_id), *page)
 
     async def prune(self, *, older_than: timedelta) -> int:
         """Delete runs that ended longer ago than this, with their events.
@@ -396,5 +382,5 @@ class RunManager:
             ConfigurationError: ``older_than`` is negative.
             StoreUnavailable: The store cannot be written.
         """
-        engine = self._engine_or_raise()
+        engine = self._lifespan.to_ask()
         return await prune(engine.store, older_than, engine.feed.notify_all)

@@ -7,14 +7,24 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from aioruns._lifecycle import TERMINAL, RunStatus
 from aioruns.errors import ConfigurationError
 
-__all__ = ["Progress", "Run", "RunEvent", "RunFilter", "from_micros", "now_micros", "to_micros"]
+__all__ = [
+    "LONGER_THAN",
+    "Progress",
+    "Run",
+    "RunCount",
+    "RunEvent",
+    "RunFilter",
+    "from_micros",
+    "now_micros",
+    "to_micros",
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -75,6 +85,7 @@ class Run:
         timeout: Seconds one attempt may execute, or None for no limit.
         tags: Labels, sorted.
         triggered_by: Who or what started it.
+        retry_of: Id of the run that it does once more, or None.
         arguments_json: The arguments by name as JSON, or None for a bare coroutine.
         result_json: What the function returned as JSON; None unless ``completed``.
         error: Type and message of what ended it, safe to show; None while it is active.
@@ -97,6 +108,7 @@ class Run:
     timeout: float | None = None
     tags: tuple[str, ...] = ()
     triggered_by: str | None = None
+    retry_of: int | None = None
     arguments_json: str | None = None
     result_json: str | None = None
     error: str | None = None
@@ -153,6 +165,30 @@ class RunEvent:
     def terminal(self) -> bool:
         """Whether it says that the run has ended; such an event is the last of its run."""
         return self.kind == "status" and self.data["status"] in TERMINAL
+
+
+LONGER_THAN: Final = (0.0, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
+"""Seconds from which on durations are in the next class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCount:
+    """How many runs are alike in when they were created, job, status, and how long they took.
+
+    Attributes:
+        start: When the period begins in which they were created, aware UTC.
+        job: Name of the job.
+        status: What they are doing, or how they ended.
+        longer_than: Seconds from their start to their end, at least; below the next of 0, 0.01, 0.1, 1, 10, 60, 600 and
+            3600. None if they have not both begun and ended.
+        runs: How many.
+    """
+
+    start: datetime
+    job: str
+    status: RunStatus
+    longer_than: float | None
+    runs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

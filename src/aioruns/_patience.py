@@ -113,6 +113,6 @@ def _verb(name: str) -> Callable[..., Awaitable[Any]]:
 
 for _name in """
     acquire_lease release_lease rescue_orphans insert_run claim_run append_events request_cancel finish_run get_run
-    get_active_run get_latest_run list_runs owned_runs changed_runs read_events prune_runs wait_changed
+    get_active_run get_latest_run list_runs count_runs owned_runs changed_runs read_events prune_runs wait_changed
 """.split():
     setattr(_Bounded, _name, _verb(_name))

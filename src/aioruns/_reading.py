@@ -6,18 +6,21 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from aioruns._active import ActiveRun
-from aioruns._model import Run, RunFilter
+from aioruns._model import Run, RunEvent, RunFilter, to_micros
 from aioruns._owned import until_done
 from aioruns.abc import Store
 from aioruns.errors import ConfigurationError, RunNotFound
 
-__all__ = ["Reader", "check_after", "check_id", "check_limit"]
+__all__ = ["Reader", "check_after", "check_id", "check_limit", "check_periods"]
 
 MAX_PAGE: Final = 1000
 """Runs or events that may be read at once."""
+MAX_COUNTED: Final = 1_000_000
+"""Runs that may be counted at once."""
 
 
 class _Runs(Protocol):
@@ -72,6 +75,13 @@ class Reader:
     async def page(self, where: RunFilter, *, limit: int, before: int | None) -> list[Run]:
         """Read runs, newest first."""
         return await self._many(lambda: self._store.list_runs(where, limit=limit, before=before))
+
+    async def events(self, run_id: int, after: int, limit: int) -> list[RunEvent]:
+        """Read a page of events, or raise ``RunNotFound``."""
+        events = await self._store.read_events(run_id, after=after, limit=limit)
+        if not events:
+            await self.get(run_id)
+        return events
 
     async def _one(self, read: Callable[[], Awaitable[Run | None]]) -> Run | None:
         run = await read()
@@ -135,3 +145,12 @@ def check_after(after: int) -> int:
     if after < 0:
         raise ConfigurationError(f"after is the seq of the last event that was seen, 0 for none; not {after}")
     return min(after, 2**62)
+
+
+def check_periods(since: datetime, width: timedelta, among: int) -> tuple[int, int]:
+    """Return when the first period begins and how long each is, in microseconds, or raise ``ConfigurationError``."""
+    if width <= timedelta(0):
+        raise ConfigurationError(f"width must be longer than nothing, not {width}")
+    if not 1 <= among <= MAX_COUNTED:
+        raise ConfigurationError(f"among must be between 1 and {MAX_COUNTED:,}, not {among}")
+    return to_micros(since, what="since"), width // timedelta(microseconds=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
-from anyio import move_on_after
+import anyio
 
 from aioruns._active import ActiveRun
 
@@ -55,7 +55,7 @@ class Registry:
 
     async def wait_until_none(self, which: Callable[[ActiveRun], bool], *, timeout: float) -> None:
         """Wait until there is no such run left, ``timeout`` seconds at most. Cancelling the wait changes nothing."""
-        with move_on_after(timeout):
+        with anyio.move_on_after(timeout):
             while any(map(which, self._runs.values())):
                 self._changed.clear()
                 await self._changed.wait()

@@ -211,5 +211,6 @@ class Starter:
             timeout=ticket.timeout,
             tags=ticket.tags,
             triggered_by=ticket.triggered_by,
+            retry_of=ticket.retry_of,
             arguments_json=ticket.active.work.arguments_json,
         )

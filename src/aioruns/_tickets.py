@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from aioruns._active import ActiveRun
 from aioruns._jobs import Job, JobCall, Work, check_seconds, work_of
@@ -15,13 +16,13 @@ from aioruns.errors import ConfigurationError, RunConflict
 __all__ = ["Ticket", "check_start"]
 
 
-@dataclass(slots=True, kw_only=True)
-class Ticket:
+class Ticket(Struct, kw_only=True):
     """A start that has been checked, so that nothing about it can be wrong any more.
 
     Attributes:
         active: The run, without a row as yet.
         timeout: Seconds one attempt may execute, or None.
+        retry_of: The run that it does once more, or None.
     """
 
     active: ActiveRun
@@ -31,6 +32,7 @@ class Ticket:
     timeout: float | None
     tags: tuple[str, ...]
     triggered_by: str | None
+    retry_of: int | None
 
     def check_shared(self, run: Run) -> None:
         """Accept the run that stands in the way, or say why it cannot be shared.
@@ -55,12 +57,13 @@ def check_start(
     jobs: Mapping[str, Job[..., Any]],
     *,
     prepare: Callable[[Work], ActiveRun],
-    key: str | None,
-    on_conflict: Literal["reject", "join"],
-    idempotency_key: str | None,
-    timeout: float | None,
-    tags: Iterable[str] | None,
-    triggered_by: str | None,
+    key: str | None = None,
+    on_conflict: Literal["reject", "join"] = "reject",
+    idempotency_key: str | None = None,
+    timeout: float | None = None,
+    tags: Iterable[str] | None = None,
+    triggered_by: str | None = None,
+    retry_of: int | None = None,
 ) -> Ticket:
     """Check everything that can be wrong with a start.
 
@@ -74,6 +77,7 @@ def check_start(
         timeout: Seconds one attempt may execute.
         tags: Labels.
         triggered_by: Who or what starts it.
+        retry_of: The run that it does once more.
 
     Raises:
         ConfigurationError: Something makes no sense, or cannot be stored.
@@ -102,4 +106,5 @@ def check_start(
         timeout=None if seconds == math.inf else seconds,
         tags=labels,
         triggered_by=triggered_by,
+        retry_of=retry_of,
     )

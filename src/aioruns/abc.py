@@ -13,11 +13,12 @@ Rules that hold for every verb:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from msgspec import Struct
+
 from aioruns._lifecycle import RunStatus
-from aioruns._model import Run, RunEvent, RunFilter
+from aioruns._model import Run, RunCount, RunEvent, RunFilter
 from aioruns._outbox import NewEvent
 
 __all__ = ["Ending", "Fence", "NewEvent", "NewRun", "Store"]
@@ -35,8 +36,7 @@ class Fence(NamedTuple):
     attempt: int
 
 
-@dataclass(slots=True, kw_only=True)
-class NewRun:
+class NewRun(Struct, kw_only=True):
     """A run to be inserted.
 
     Attributes:
@@ -65,11 +65,11 @@ class NewRun:
     timeout: float | None = None
     tags: tuple[str, ...] = ()
     triggered_by: str | None = None
+    retry_of: int | None = None
     arguments_json: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class Ending:
+class Ending(Struct, kw_only=True):
     """How a run ended.
 
     Attributes:
@@ -209,6 +209,19 @@ class Store(Protocol):
 
     async def list_runs(self, where: RunFilter, *, limit: int, before: int | None) -> list[Run]:
         """Read runs, newest first, with ids below ``before``."""
+        ...
+
+    async def count_runs(self, *, since: int, width: int, among: int) -> list[RunCount]:
+        """Count those of the ``among`` newest runs that were created since a time, by all fields of ``RunCount``.
+
+        Args:
+            since: When the first period begins.
+            width: Microseconds of a period.
+            among: How many runs are looked at.
+
+        Returns:
+            The counts that are not zero, by period, job, status and duration.
+        """
         ...
 
     async def owned_runs(self, manager_id: str) -> list[Run]:

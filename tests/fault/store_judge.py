@@ -17,6 +17,7 @@ from aioruns import (
     Run,
     RunCancelled,
     RunConflict,
+    RunCount,
     RunEvent,
     RunFailed,
     RunHandle,
@@ -36,7 +37,7 @@ RESCUED: Final = "the process that executed the run ended without finishing it"
 
 async def rests(world: World) -> None:
     """Check that nothing stays stuck: every run ends, its waiters learn how, and nothing is left in memory."""
-    engine = world.manager._engine
+    engine = world.manager._lifespan.engine
     assert engine is not None
     await until(lambda: not engine.registry and not engine.starter.busy, "no run is left in memory")
     await until(lambda: not world.active_rows(), "no row is active")
@@ -79,7 +80,7 @@ async def closes(world: World) -> None:
             assert label.startswith("stubborn"), f"the function of {label} still executes"
             assert label in [row[-1] for row in world.active_rows()], f"{label} still executes, and holds no key"
             world.gate(label).set()
-    engine = world.manager._engine
+    engine = world.manager._lifespan.engine
     assert engine is not None
     await until(lambda: not engine.registry, "no run is left in memory")
 
@@ -161,6 +162,8 @@ def _check_answer(world: World, label: str, answer: Any, stored: dict[str, sqlit
             assert answer.active or answer.status == by_id[answer.id]["status"], told
         case RunEvent(run_id=run_id) | RunHandle(id=run_id) | RunConflict(active_run_id=run_id):
             assert run_id in by_id, told
+        case RunCount(job=job, runs=count):
+            assert 1 <= count <= sum(row["job"] == job for row in by_id.values()), told
         case list():
             for each in answer:
                 _check_answer(world, label, each, stored)

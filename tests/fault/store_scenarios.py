@@ -13,6 +13,7 @@ from tests.fault.store_world import World, until, writing
 from tests.support import rows, turns
 
 from aioruns import RunFilter, RunNotFound
+from aioruns._model import from_micros
 
 __all__ = ["SCENARIOS", "Scenario"]
 
@@ -176,6 +177,7 @@ async def read(world: World) -> None:
             "get_active_run": manager.get_active_run("k"),
             "get_current_or_latest_run": manager.get_current_or_latest_run("k"),
             "list_runs": manager.list_runs(RunFilter(key="k")),
+            "count_runs": manager.count_runs(since=from_micros(0), width=timedelta(hours=1)),
             "read_events": manager.read_events(handle.id),
         }.items():
             world.answers.append(("a", await world.ask(what, reading)))

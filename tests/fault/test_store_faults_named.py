@@ -223,7 +223,7 @@ def test_G8_closing_lets_go_of_everything_although_the_store_fails(
         end.set()
         with contextlib.suppress(ManagerClosed, RunInterrupted):
             await handle
-        engine = manager._engine
+        engine = manager._lifespan.engine
         assert engine is not None
         await until(lambda: not engine.registry)
         async with RunManager(database) as successor:

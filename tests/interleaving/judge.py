@@ -100,9 +100,9 @@ class World:
         loop = asyncio.get_running_loop()
         began = loop.time()
         await manager.aclose()
-        assert loop.time() - began <= manager._shutdown_grace + CLOSE_BOUND
+        assert loop.time() - began <= manager._lifespan._grace + CLOSE_BOUND
         # What has been answered by the store may have its last steps ahead.
-        await eventually(lambda: manager._engine is None or not left_behind(manager), timeout=1)
+        await eventually(lambda: manager._lifespan.engine is None or not left_behind(manager), timeout=1)
 
     # What functions do
 
@@ -157,7 +157,7 @@ class World:
                 self.asked.add(run_id)
 
     def _is_asked(self, run_id: int) -> bool:
-        engines = [manager._engine for manager in self.managers if manager._engine is not None]
+        engines = [manager._lifespan.engine for manager in self.managers if manager._lifespan.engine is not None]
         actives = [active for engine in engines if (active := engine.registry.get(run_id)) is not None]
         return any(active.cancel_requested_at is not None for active in actives)
 
@@ -204,14 +204,14 @@ class World:
         self.note(run.id, run.status)
         if run.active:
             self.requested_at.setdefault(run.id, asyncio.get_running_loop().time())
-        engine = manager._engine
+        engine = manager._lifespan.engine
         assert engine is not None
         if (active := engine.registry.get(run.id)) is not None and not active.function_over and not self.rescued:
             assert active.cancel_requested_at is not None, f"S1: run {run.id} executes here and was not told"
 
     async def look(self, manager: RunManager, key: str) -> None:
         """Read who holds a key: what a manager tells of its own active run, it knows."""
-        engine = manager._engine
+        engine = manager._lifespan.engine
         assert engine is not None
         found = [await manager.get_active_run(key), *await manager.list_runs()]
         active = [row["id"] for row in self.read("SELECT id FROM runs WHERE finished_at IS NULL")]
@@ -291,7 +291,7 @@ class World:
     async def idle(self) -> None:
         """Wait until every open manager has nothing to do, and see that it remembers nothing."""
         for manager in self.managers:
-            if manager._engine is not None and not manager._engine.closed:
+            if manager._lifespan.engine is not None and not manager._lifespan.engine.closed:
                 await eventually(lambda manager=manager: not left_behind(manager), timeout=100)
 
     def judge(self, *, interrupted: bool = False) -> Counter[str]:
@@ -299,7 +299,7 @@ class World:
         assert self.executing == {}
         self._tasks.clear()  # the frames of their exceptions may refer to anything
         for manager in self.managers:
-            if manager._engine is not None:
+            if manager._lifespan.engine is not None:
                 assert not left_behind(manager), left_behind(manager)
         assert not self.read("SELECT * FROM managers")
         for lock in self.path.parent.glob(f"{self.path.name}.*.lock"):  # left by a rescue that a close has cut short

@@ -9,15 +9,17 @@ from aioruns import RunManager
 
 def stops(manager: RunManager) -> bool:
     """Tell whether a manager closes, has closed, or is torn down with its event loop."""
-    return manager._closing is not None or manager._engine is None or manager._engine.stopping
+    life = manager._lifespan
+    return life._closing is not None or life.engine is None or life.engine.stopping
 
 
 def left_behind(manager: RunManager) -> dict[str, Any]:
     """Tell what a manager still remembers although nothing executes or waits: nothing, if all is well."""
-    engine = manager._engine
+    engine = manager._lifespan.engine
     assert engine is not None
     # A lock that nobody holds may be kept for a while: by the frames of an exception that left a start.
     locks = [] if engine.closed else [lock for lock in engine.starter._locks.values() if lock.locked()]
+    slots = manager._lifespan._make_engine.keywords["max_running"]  # pyright: ignore[reportFunctionMemberAccess]
     remembered = {
         "registry": len(engine.registry),
         "current": engine.registry._current,
@@ -32,6 +34,6 @@ def left_behind(manager: RunManager) -> dict[str, Any]:
         "launched": len(engine._executor._launched),
         "given up": len(engine.store._given_up),  # pyright: ignore[reportAttributeAccessIssue]
         "line": len(engine._capacity._waiting) + engine._capacity._announced,
-        "slots": engine._capacity._free != (manager._max_running or float("inf")),
+        "slots": engine._capacity._free != (slots or float("inf")),
     }
     return {name: what for name, what in remembered.items() if what}

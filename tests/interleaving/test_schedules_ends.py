@@ -59,7 +59,7 @@ async def end_in_every_way(world: World) -> Counter[str]:
         tasks = [world.task(cancel()) for _ in range(chance.randint(0, 3))]
         tasks += [world.task(wait()) for _ in range(2)] + [world.task(close())]
         await world.finish(tasks)
-        if one._closing is None:
+        if one._lifespan._closing is None:
             for handle in handles:
                 await world.wait(one, handle.id)
             await world.idle()
@@ -124,7 +124,9 @@ async def close_among_starts(world: World) -> Counter[str]:
 
 def lose_lock(manager: RunManager) -> None:
     """Let a living manager look dead, as it does when its lock file is deleted."""
-    lease = manager._store._lease  # pyright: ignore[reportAttributeAccessIssue]
+    engine = manager._lifespan.engine
+    assert engine is not None
+    lease = engine.store.store._lease  # pyright: ignore[reportAttributeAccessIssue]
     if lease is not None:
         lease.abandon()
 
@@ -177,9 +179,9 @@ async def rescue_again(world: World) -> None:
             await asyncio.sleep(0.5)
         await asyncio.sleep(world.chance.choice([0, 5]))
         second = await one.start_run(world.work(seconds=100), key="k")
-        assert one._engine is not None
-        assert one._engine._rescuer is not None
-        one._engine._rescuer.cancel()  # a dead manager takes nothing back
+        assert one._lifespan.engine is not None
+        assert one._lifespan.engine._rescuer is not None
+        one._lifespan.engine._rescuer.cancel()  # a dead manager takes nothing back
         lose_lock(one)
         await asyncio.sleep(5)
         assert (await other.get_run(second.id)).status is RunStatus.INTERRUPTED
@@ -193,15 +195,15 @@ async def cut_a_rescue_short(world: World, at: int) -> None:
     world.rescued = True
     async with world.open() as dead, world.open() as rescuer:
         run = await dead.start_run(world.work(seconds=100), key="k")
-        assert dead._engine is not None
-        assert dead._engine._rescuer is not None
-        dead._engine._rescuer.cancel()
+        assert dead._lifespan.engine is not None
+        assert dead._lifespan.engine._rescuer is not None
+        dead._lifespan.engine._rescuer.cancel()
         lose_lock(dead)
-        assert rescuer._engine is not None
-        assert rescuer._engine._rescuer is not None
+        assert rescuer._lifespan.engine is not None
+        assert rescuer._lifespan.engine._rescuer is not None
         loop = asyncio.get_running_loop()
         assert isinstance(loop, ShuffledEventLoop)
-        loop.cancel_at(rescuer._engine._rescuer, at)
+        loop.cancel_at(rescuer._lifespan.engine._rescuer, at)
         await asyncio.sleep(3)
         async with world.open() as other:
             assert (await other.get_run(run.id)).status is RunStatus.INTERRUPTED

@@ -354,7 +354,7 @@ async def test_C9_a_run_that_is_cancelled_between_two_tries_of_its_insert_is_not
     assert (await other.cancel_run(2)).status == "cancelled"
     start.cancel()  # the answer is lost, and the insert is tried again
     await asyncio.wait((start,))
-    await eventually(lambda: not manager._engine.starter.busy)
+    await eventually(lambda: not manager._lifespan.engine.starter.busy)
 
     with pytest.raises(RunCancelled):
         await manager.get_handle(2)

@@ -8,7 +8,7 @@ import inspect
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,11 +45,13 @@ Verb = Callable[[RunManager, RunHandle[Any]], Awaitable[Any]]
 
 VERBS: Final[dict[str, Verb]] = {
     "start_run": lambda manager, _: manager.start_run(answer(), key="elsewhere"),
+    "retry_run": lambda manager, handle: manager.retry_run(handle.id),
     "cancel_run": lambda manager, handle: manager.cancel_run(handle.id),
     "get_run": lambda manager, handle: manager.get_run(handle.id),
     "get_active_run": lambda manager, _: manager.get_active_run("here"),
     "get_current_or_latest_run": lambda manager, _: manager.get_current_or_latest_run("here"),
     "list_runs": lambda manager, _: manager.list_runs(),
+    "count_runs": lambda manager, _: manager.count_runs(since=datetime.now(UTC), width=timedelta(hours=1)),
     "wait_run": lambda manager, handle: manager.wait_run(handle.id),
     "read_events": lambda manager, handle: manager.read_events(handle.id),
     "prune": lambda manager, _: manager.prune(older_than=timedelta(0)),

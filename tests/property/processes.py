@@ -106,6 +106,7 @@ class Process:
 
     Attributes:
         number: What tells it from others.
+        store: Where its manager keeps its runs.
         leases: The locks that were made here.
     """
 
@@ -117,8 +118,9 @@ class Process:
         self.number = number
         self.loop = _Loop(world)
         self.leases: list[Lease] = []
+        self.store = SQLiteStore(database, synchronous="normal")
         self.manager = RunManager(
-            f"sqlite:///{database}?synchronous=normal",
+            self.store,
             max_running=max_running,
             shutdown_grace=0,
             store_timeout=1e7,  # longer than the time that is skipped
@@ -127,7 +129,7 @@ class Process:
 
     @property
     def engine(self) -> Engine:
-        engine = self.manager._engine
+        engine = self.manager._lifespan.engine
         assert engine is not None
         return engine
 
@@ -164,9 +166,7 @@ class Process:
     def kill(self) -> None:
         """End the process as the kernel would: none of its code runs any more; then its connections and locks go."""
         self._world.processes.remove(self)
-        store = self.manager._store
-        assert isinstance(store, SQLiteStore)
-        asyncio.run(_drop([each for each in (store._write, store._read) if each is not None]))
+        asyncio.run(_drop([each for each in (self.store._write, self.store._read) if each is not None]))
         self._end_workers()
         for lease in self.leases:
             lease.abandon()
@@ -185,7 +185,7 @@ class Process:
 
     def _forget_quietly(self) -> None:
         """Give the garbage collector nothing to do later, nor Python a reason to warn."""
-        self.manager._accepting = False
+        self.manager._lifespan._accepting = False
         for task in asyncio.all_tasks(self.loop):
             task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue]
             coroutine = task.get_coro()

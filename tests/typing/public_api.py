@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from aioruns import (
     RunCancelled,
     RunConflict,
     RunContext,
+    RunCount,
     RunError,
     RunEvent,
     RunFailed,
@@ -160,6 +161,13 @@ async def a_handle_is_typed_by_what_was_started(manager: RunManager) -> None:
     await manager.start_run(build(3), "project:3")  # pyright: ignore[reportCallIssue]
 
 
+async def a_run_is_started_once_more(manager: RunManager) -> None:
+    assert_type(await manager.retry_run(3), RunHandle[Any])
+    assert_type(await manager.retry_run(3, triggered_by="someone"), RunHandle[Any])
+
+    await manager.retry_run(3, key="project:3")  # pyright: ignore[reportCallIssue]
+
+
 async def a_handle_knows_its_run(handle: RunHandle[int]) -> None:
     assert_type(handle.id, int)
     assert_type(await handle, int)
@@ -186,11 +194,16 @@ async def runs_are_looked_up(manager: RunManager) -> None:
     assert_type(await manager.list_runs(), list[Run])
     assert_type(await manager.list_runs(RunFilter(status="failed"), limit=10, before=3), list[Run])
     assert_type(await manager.wait_run(3, timeout=1.5), Run)
+    assert_type(await manager.count_runs(since=datetime.now(UTC), width=timedelta(hours=1)), list[RunCount])
     assert_type(manager.get_handle(3), RunHandle[Any])
+    assert_type(manager.get_job("build"), Job[..., Any])
+    assert_type(manager.jobs, Mapping[str, Job[..., Any]])
     assert_type(manager.current_run_id(), int | None)
     assert_type(manager.current_run_id("project:3"), int | None)
     assert_type(await manager.prune(older_than=timedelta(days=30)), int)
 
+    await manager.count_runs(since=0, width=timedelta(hours=1))  # pyright: ignore[reportArgumentType]
+    manager.jobs["build"] = build  # pyright: ignore[reportIndexIssue]
     await manager.get_run("3")  # pyright: ignore[reportArgumentType]
     await manager.prune(older_than=30)  # pyright: ignore[reportArgumentType]
 
@@ -244,6 +257,7 @@ def a_run_is_a_frozen_value(run: Run, event: RunEvent, progress: Progress) -> No
     assert_type(run.attempt, int)
     assert_type(run.timeout, float | None)
     assert_type(run.tags, tuple[str, ...])
+    assert_type(run.retry_of, int | None)
     assert_type(run.error, str | None)
     assert_type(run.traceback, str | None)
     assert_type(run.created_at, datetime)
@@ -269,6 +283,16 @@ def a_run_is_a_frozen_value(run: Run, event: RunEvent, progress: Progress) -> No
     run.status = RunStatus.FAILED  # pyright: ignore[reportAttributeAccessIssue]
     event.seq = 3  # pyright: ignore[reportAttributeAccessIssue]
     progress.current = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def a_count_is_a_frozen_value(count: RunCount) -> None:
+    assert_type(count.start, datetime)
+    assert_type(count.job, str)
+    assert_type(count.status, RunStatus)
+    assert_type(count.longer_than, float | None)
+    assert_type(count.runs, int)
+
+    count.runs = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def a_filter_takes_what_is_natural() -> None:

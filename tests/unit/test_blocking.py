@@ -88,7 +88,7 @@ async def test_G11_the_run_of_another_that_blocks_is_not_blamed(
 
 
 async def test_G11_the_watch_rests_while_no_run_executes_and_ends_with_its_manager(manager: RunManager) -> None:
-    engine = manager._engine
+    engine = manager._lifespan.engine
     assert engine is not None
     watch, puppet = engine._blocking, Puppet()
     for part in (1, 2):

@@ -116,7 +116,7 @@ async def test_L3_reader_that_looks_just_before_the_end_gets_it_although_the_man
     waiter.end.set()
     await handle
     closing = asyncio.create_task(manager.aclose())
-    await eventually(lambda: manager._engine is not None and manager._engine.feed._closed)
+    await eventually(lambda: manager._lifespan.engine is not None and manager._lifespan.engine.feed._closed)
     gate.open()
     check_whole(await reader, handle.id)
     await closing
@@ -232,16 +232,16 @@ async def test_store_that_is_away_ends_a_stream_which_can_be_resumed(
 async def test_R1_nothing_is_kept_of_subscribers_that_left(manager: RunManager) -> None:
     waiter = Waiter()
     handle = await waiter.start(manager)
-    assert manager._engine is not None
+    assert manager._lifespan.engine is not None
     async for _ in handle.events():
         break
     reader = asyncio.create_task(collect(handle.events()))
     await turns(20)
-    assert len(manager._engine.feed) == 1
+    assert len(manager._lifespan.engine.feed) == 1
     waiter.end.set()
     await reader
     gc.collect()
-    await eventually(lambda: manager._engine is not None and not len(manager._engine.feed))
+    await eventually(lambda: manager._lifespan.engine is not None and not len(manager._lifespan.engine.feed))
 
 
 async def test_G10_what_subscribers_hold_is_bounded_by_its_size_too(manager: RunManager) -> None:

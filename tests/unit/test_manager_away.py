@@ -130,7 +130,7 @@ async def test_F3_while_a_spawn_that_failed_cannot_be_stored_other_starts_get_th
 async def test_G1_a_store_that_hangs_is_not_taken_for_the_end_of_the_event_loop(database: Path) -> None:
     store = FaultyStore(database)
     async with RunManager(store, store_timeout=0) as manager:
-        engine = manager._engine
+        engine = manager._lifespan.engine
         assert engine is not None
         fault = store.hang("wait_changed")
         waiter = asyncio.create_task(manager.wait_run((await manager.start_run(Puppet().job(1))).id))

@@ -41,7 +41,7 @@ def in_a_thread() -> None:
 
 def kept(manager: RunManager) -> dict[str, int]:
     """Count what each map of a manager holds."""
-    engine = manager._engine
+    engine = manager._lifespan.engine
     assert engine is not None
     return {
         "registry": len(engine.registry),
@@ -143,7 +143,7 @@ async def watch(manager: RunManager) -> None:
 
 
 async def spawn_badly(manager: RunManager) -> None:
-    engine = manager._engine
+    engine = manager._lifespan.engine
     assert engine is not None
     launch = engine._executor.launch
 

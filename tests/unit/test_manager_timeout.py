@@ -84,7 +84,7 @@ async def test_C4_a_function_that_returns_after_its_time_was_over_is_completed(m
     play = puppet.stubborn if kind == "async" else puppet.threaded
     handle = await manager.start_run(play(1), timeout=SOON)
     await puppet.enters(1)
-    active = manager._engine.registry.get(handle.id)  # type: ignore[union-attr]
+    active = manager._lifespan.engine.registry.get(handle.id)  # type: ignore[union-attr]
     assert active is not None
     await eventually(active.cancel_event.is_set)
     puppet.end(1, "finished work")
@@ -100,7 +100,7 @@ async def test_N5_a_function_that_does_not_end_when_its_time_is_over_keeps_its_k
     play = puppet.stubborn if kind == "async" else puppet.threaded
     handle = await manager.start_run(play(1), timeout=SOON, key="k")
     await puppet.enters(1)
-    active = manager._engine.registry.get(handle.id)  # type: ignore[union-attr]
+    active = manager._lifespan.engine.registry.get(handle.id)  # type: ignore[union-attr]
     assert active is not None
     await eventually(active.cancel_event.is_set)
     with pytest.raises(RunConflict):
@@ -132,7 +132,7 @@ async def test_the_clock_starts_when_the_function_does(open_manager: Open) -> No
     manager, puppet = await open_manager(max_running=1), Puppet()
     first = await manager.start_run(puppet.job(1))
     second = await manager.start_run(puppet.job(2), timeout=1000)
-    active = manager._engine.registry.get(second.id)
+    active = manager._lifespan.engine.registry.get(second.id)
     assert active._limit is None
     puppet.end(1)
     await first
@@ -203,7 +203,7 @@ async def test_R1_asking_again_within_the_grace_adds_nothing(manager: RunManager
     patient = job(cancel_grace=3600)(puppet.stubborn.function)
     handle = await manager.start_run(patient(1))
     await puppet.enters(1)
-    active = manager._engine.registry.get(handle.id)  # pyright: ignore[reportOptionalMemberAccess]
+    active = manager._lifespan.engine.registry.get(handle.id)  # pyright: ignore[reportOptionalMemberAccess]
     assert active is not None
     await handle.cancel()
     timer = active._grace

@@ -204,6 +204,7 @@ class FaultyStore:
     get_active_run: Any = _verb(Store.get_active_run)
     get_latest_run: Any = _verb(Store.get_latest_run)
     list_runs: Any = _verb(Store.list_runs)
+    count_runs: Any = _verb(Store.count_runs)
     owned_runs: Any = _verb(Store.owned_runs)
     changed_runs: Any = _verb(Store.changed_runs)
     read_events: Any = _verb(Store.read_events)

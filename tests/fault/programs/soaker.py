@@ -276,8 +276,8 @@ async def _work(orders: Orders, ledger: Ledger) -> None:
     )
     await manager.open()
     try:
-        assert manager._engine is not None
-        ledger.note("opened", manager=manager._engine.manager_id)
+        assert manager._lifespan.engine is not None
+        ledger.note("opened", manager=manager._lifespan.engine.manager_id)
         async with asyncio.TaskGroup() as tasks:
             callers = Callers(ledger, chance, manager, tasks)
             for _ in range(CALLERS):

@@ -51,7 +51,7 @@ async def test_call_that_nothing_befalls_is_that_of_the_store_behind() -> None:
 async def test_every_verb_of_the_protocol_can_fail() -> None:
     store = FaultyStore(":memory:")
     assert isinstance(store, Store)
-    assert len(VERBS) == 19
+    assert len(VERBS) == 20
     for verb in VERBS:
         store.fail(verb)
         with pytest.raises(StoreUnavailable, match=f"^{verb} was made to fail$"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from aioruns._outbox import NewEvent
 from aioruns.abc import Fence
@@ -20,8 +21,7 @@ Writer = tuple[int, Fence]
 """Of which run, and behind which fence."""
 
 
-@dataclass(slots=True)
-class _End:
+class _End(Struct):
     """Where the stream of a run ends: the last ``seq``, the writer's last ordinal, and whether it goes on."""
 
     seq: int

@@ -6,10 +6,11 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
+
+from msgspec import Struct
 
 from aioruns._lifecycle import RunStatus
 from aioruns._model import Run, from_micros
@@ -24,15 +25,13 @@ from aioruns.stores.sqlite._queries import COLUMNS, Row, chunks, many, query, ru
 __all__ = ["Append", "Cancel", "Claim", "Finish", "Insert", "Op", "Prune", "Script", "commit"]
 
 
-@dataclass(slots=True)
-class Insert:
+class Insert(Struct):
     """Insert a run; answers with the run and whether it was inserted."""
 
     new: NewRun
 
 
-@dataclass(slots=True)
-class Claim:
+class Claim(Struct):
     """Take a run from pending to running; answers with the run, or None."""
 
     run_id: int
@@ -40,8 +39,7 @@ class Claim:
     at: int
 
 
-@dataclass(slots=True)
-class Append:
+class Append(Struct):
     """Append events; answers with the ``seq`` of those that it stored."""
 
     run_id: int
@@ -49,8 +47,7 @@ class Append:
     events: Sequence[NewEvent]
 
 
-@dataclass(slots=True)
-class Cancel:
+class Cancel(Struct):
     """Record that a run is to end; answers with the run, or None."""
 
     run_id: int
@@ -59,8 +56,7 @@ class Cancel:
     unless_shared: bool
 
 
-@dataclass(slots=True)
-class Finish:
+class Finish(Struct):
     """End a run; answers with the run."""
 
     run_id: int
@@ -68,15 +64,13 @@ class Finish:
     ending: Ending
 
 
-@dataclass(slots=True)
-class Prune:
+class Prune(Struct):
     """Delete runs that have ended, in order, until a moment is over; answers with those that are gone, one at least."""
 
     run_ids: Sequence[int]
 
 
-@dataclass(slots=True)
-class Script:
+class Script(Struct):
     """Rare statements, in order; answers with the rows of each."""
 
     statements: Sequence[tuple[str, Sequence[Any] | Mapping[str, Any]]]
@@ -162,7 +156,7 @@ def _is_one_statement(op: Op) -> bool:
 def _insert(cursor: sqlite3.Cursor, group: _Group, answers: _Answers) -> None:
     for chunk in chunks(group):
         values = tuple(chain.from_iterable(_columns_of(op.new) for _, op in chunk))
-        cursor.execute(many("insert_run", len(chunk), 15), values)
+        cursor.execute(many("insert_run", len(chunk), 16), values)
         for (index, op), run_id in zip(chunk, _inserted_ids(cursor, chunk), strict=True):
             if run_id is None:
                 answers[index] = _in_the_way(cursor, op.new)
@@ -190,8 +184,8 @@ def _inserted_ids(cursor: sqlite3.Cursor, chunk: Sequence[tuple[int, Insert]]) -
 def _columns_of(new: NewRun) -> tuple[Any, ...]:
     return (
         new.job, new.status, new.key, new.key, new.idempotency_key, new.idempotency_key is not None,
-        new.manager_id, new.token, 1, new.timeout, encode(new.tags, what="tags"), new.triggered_by, new.arguments_json,
-        new.created_at, new.created_at if new.status is RunStatus.RUNNING else None,
+        new.manager_id, new.token, 1, new.timeout, encode(new.tags, what="tags"), new.triggered_by, new.retry_of,
+        new.arguments_json, new.created_at, new.created_at if new.status is RunStatus.RUNNING else None,
     )  # fmt: skip
 
 
@@ -207,6 +201,7 @@ def _as_inserted(run_id: int, new: NewRun) -> Run:
         timeout=new.timeout,
         tags=new.tags,
         triggered_by=new.triggered_by,
+        retry_of=new.retry_of,
         arguments_json=new.arguments_json,
         created_at=created_at,
         started_at=created_at if new.status is RunStatus.RUNNING else None,

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from aioruns._lifecycle import RunStatus
-from aioruns._model import Progress, Run, RunEvent, from_micros
+from aioruns._model import Progress, Run, RunCount, RunEvent, from_micros
 from aioruns._serialization import decode
 
-__all__ = ["COLUMNS", "Row", "chunks", "event_of", "query", "run_of"]
+__all__ = ["COLUMNS", "Row", "chunks", "count_of", "event_of", "query", "run_of"]
 
 Row = tuple[Any, ...]
 
 COLUMNS: Final = (
-    "id, job, status, key, idempotency_key, attempt, manager_id, timeout, tags, triggered_by, arguments, result,"
-    " error, traceback, created_at, started_at, finished_at, cancel_requested_at, cancel_reason, progress"
+    "id, job, status, key, idempotency_key, attempt, manager_id, timeout, tags, triggered_by, retry_of, arguments,"
+    " result, error, traceback, created_at, started_at, finished_at, cancel_requested_at, cancel_reason, progress"
 )
 
 
@@ -56,8 +56,9 @@ def chunks(items: Sequence[Any]) -> list[Sequence[Any]]:
 def run_of(row: Row) -> Run:
     """Make a run of a row of ``COLUMNS``."""
     (
-        run_id, job, status, key, idempotency_key, attempt, manager_id, timeout, tags, triggered_by, arguments, result,
-        error, trace, created_at, started_at, finished_at, cancel_requested_at, cancel_reason, progress,
+        run_id, job, status, key, idempotency_key, attempt, manager_id, timeout, tags, triggered_by, retry_of,
+        arguments, result, error, trace, created_at, started_at, finished_at, cancel_requested_at, cancel_reason,
+        progress,
     ) = row  # fmt: skip
     return Run(
         id=run_id,
@@ -70,6 +71,7 @@ def run_of(row: Row) -> Run:
         timeout=timeout,
         tags=() if tags == "[]" else tuple(decode(tags)),
         triggered_by=triggered_by,
+        retry_of=retry_of,
         arguments_json=arguments,
         result_json=result,
         error=error,
@@ -87,3 +89,9 @@ def event_of(run_id: int, row: Row) -> RunEvent:
     """Make an event of a row of ``read_events``."""
     seq, at, kind, attempt, data = row
     return RunEvent(run_id, seq, from_micros(at), kind, data, attempt)
+
+
+def count_of(row: Row) -> RunCount:
+    """Make a count of a row of ``count_runs``."""
+    start, job, status, longer_than, runs = row
+    return RunCount(start=from_micros(start), job=job, status=_STATUSES[status], longer_than=longer_than, runs=runs)

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import aiosqlite
 
 from aioruns._jobs import check_seconds
-from aioruns._model import Run, RunEvent, RunFilter
+from aioruns._model import Run, RunCount, RunEvent, RunFilter
 from aioruns._owned import create_task, until_done
 from aioruns._serialization import encode
 from aioruns._threads import in_thread
@@ -25,7 +25,7 @@ from aioruns.stores.sqlite._connections import call, check_path, connect, discon
 from aioruns.stores.sqlite._errors import unavailable
 from aioruns.stores.sqlite._lease import Lease, remove_strays
 from aioruns.stores.sqlite._listing import select_page
-from aioruns.stores.sqlite._queries import Row, event_of, query, run_of
+from aioruns.stores.sqlite._queries import Row, count_of, event_of, query, run_of
 from aioruns.stores.sqlite._schema import check_schema, migrate
 from aioruns.stores.sqlite._stamp import Stamps
 
@@ -329,6 +329,11 @@ class SQLiteStore:
         """See ``Store``."""
         sql, values = select_page(where, limit=limit, before=before)
         return [run_of(row) for row in await self._fetch(sql, values)]
+
+    async def count_runs(self, *, since: int, width: int, among: int) -> list[RunCount]:
+        """See ``Store``."""
+        values = {"since": since, "width": width, "among": among}
+        return [count_of(row) for row in await self._fetch(query("count_runs"), values)]
 
     async def owned_runs(self, manager_id: str) -> list[Run]:
         """See ``Store``."""

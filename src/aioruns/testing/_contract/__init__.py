@@ -5,6 +5,7 @@ from __future__ import annotations
 from aioruns.testing._contract._cancelling import CancelRequests
 from aioruns.testing._contract._claiming import Claims
 from aioruns.testing._contract._closing import OpeningAndClosing
+from aioruns.testing._contract._counting import Counts
 from aioruns.testing._contract._ending import Endings
 from aioruns.testing._contract._events import Events
 from aioruns.testing._contract._inserting import Inserts
@@ -18,7 +19,18 @@ __all__ = ["StoreContract"]
 
 
 class StoreContract(
-    Inserts, Keys, Claims, CancelRequests, Endings, Events, Reads, Pruning, Liveness, Watching, OpeningAndClosing
+    Inserts,
+    Keys,
+    Claims,
+    CancelRequests,
+    Endings,
+    Events,
+    Reads,
+    Counts,
+    Pruning,
+    Liveness,
+    Watching,
+    OpeningAndClosing,
 ):
     """The suite that every store passes: each verb of ``aioruns.abc.Store``, and the rules that hold for all of them.
 

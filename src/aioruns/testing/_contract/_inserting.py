@@ -24,6 +24,7 @@ class Inserts(ContractCase):
             timeout=2.5,
             tags=("blue", "red"),
             triggered_by="someone",
+            retry_of=7,
             arguments_json='{"project_id":3}',
         )
         run, inserted = await owner.store.insert_run(new)
@@ -35,13 +36,15 @@ class Inserts(ContractCase):
             new.idempotency_key,
         )
         assert (run.timeout, run.tags, run.triggered_by) == (new.timeout, new.tags, new.triggered_by)
+        assert run.retry_of == 7
         assert (run.arguments_json, run.manager_id, run.attempt) == (new.arguments_json, owner.manager_id, 1)
         assert await owner.read(run) == run
 
     async def test_inserted_run_has_nothing_that_it_was_not_given(self, owner: Owner) -> None:
         run = await owner.insert()
-        optional = (run.key, run.idempotency_key, run.timeout, run.triggered_by, run.arguments_json)
+        optional = (run.key, run.idempotency_key, run.timeout, run.triggered_by, run.retry_of)
         assert optional == (None, None, None, None, None)
+        assert run.arguments_json is None
         assert (run.tags, run.progress) == ((), None)
 
     async def test_V1_times_of_a_run_are_exact_and_aware(self, owner: Owner) -> None:

@@ -216,8 +216,8 @@ async def test_manager_whose_opening_is_cancelled_leaves_nothing_open(database: 
         await asyncio.sleep(0)
     opening.cancel()
     await asyncio.wait((opening,))
-    if manager._opening is not None:
-        await asyncio.wait((manager._opening,))
+    if manager._lifespan._opening is not None:
+        await asyncio.wait((manager._lifespan._opening,))
         await manager.aclose()
     await check_nothing_is_open(database.parent)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioruns._lifecycle import RunStatus
-from aioruns._model import Progress, from_micros
-from aioruns.stores.sqlite._queries import COLUMNS, chunks, event_of, many, query, run_of
+from aioruns._model import LONGER_THAN, Progress, RunCount, from_micros
+from aioruns.stores.sqlite._queries import COLUMNS, chunks, count_of, event_of, many, query, run_of
 
 
 @given(st.integers(min_value=0, max_value=1000))
@@ -49,7 +50,7 @@ def test_statement_for_several_rows_binds_them_all() -> None:
 
 
 ROW = (
-    3, "build", "running", "a", "start-1", 2, "m", 2.5, '["blue", "red"]', "cron", "{}", None, None, None,
+    3, "build", "running", "a", "start-1", 2, "m", 2.5, '["blue", "red"]', "cron", 2, "{}", None, None, None,
     5, 6, None, 7, "enough", '{"current":1,"total":null,"step":"extract"}',
 )  # fmt: skip
 
@@ -57,6 +58,7 @@ ROW = (
 def test_row_becomes_a_run() -> None:
     run = run_of(ROW)
     assert (run.id, run.job, run.status, run.attempt, run.tags) == (3, "build", RunStatus.RUNNING, 2, ("blue", "red"))
+    assert (run.triggered_by, run.retry_of, run.arguments) == ("cron", 2, {})
     assert (run.created_at, run.started_at, run.finished_at) == (from_micros(5), from_micros(6), None)
     assert (run.cancel_requested_at, run.cancel_reason) == (from_micros(7), "enough")
     assert run.progress == Progress(1, None, "extract")
@@ -71,3 +73,15 @@ def test_row_becomes_an_event() -> None:
     event = event_of(3, (4, 5, "log", 2, '{"message":"a\\u0000b"}'))
     assert (event.run_id, event.seq, event.at, event.kind, event.attempt) == (3, 4, from_micros(5), "log", 2)
     assert event.data == {"message": "a\0b"}
+
+
+def test_row_becomes_a_count() -> None:
+    count = count_of((5, "build", "failed", 0.1, 7))
+    assert count == RunCount(start=from_micros(5), job="build", status=RunStatus.FAILED, longer_than=0.1, runs=7)
+
+
+def test_durations_are_in_the_classes_that_are_documented() -> None:
+    ladder = re.findall(r"WHEN micros >= (\d+) THEN ([\d.]+)", query("count_runs"))
+    assert [(int(micros), float(seconds)) for micros, seconds in reversed(ladder)] == [
+        (round(seconds * 1e6), seconds) for seconds in LONGER_THAN
+    ]

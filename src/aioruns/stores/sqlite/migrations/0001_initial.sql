@@ -14,7 +14,8 @@ CREATE TABLE managers (
 ) STRICT, WITHOUT ROWID;
 
 -- AUTOINCREMENT: the id of a pruned run is never given to another. In what is checked for every row, alternatives are
--- joined by OR: for `IN (…)` SQLite builds an index each time, which made up a third of what a run cost in here.
+-- joined by OR: for `IN (…)` SQLite builds an index each time, which made up a third of what a run cost in here. What
+-- may be large comes last: SQLite reads a row from its beginning, as far as it is asked for.
 CREATE TABLE runs (
     id                   INTEGER PRIMARY KEY AUTOINCREMENT,
     job                  TEXT    NOT NULL,
@@ -27,18 +28,19 @@ CREATE TABLE runs (
     token                INTEGER NOT NULL,
     attempt              INTEGER NOT NULL,
     timeout              REAL,
-    tags                 TEXT    NOT NULL,
     triggered_by         TEXT,
-    arguments            TEXT,
-    result               TEXT,
-    error                TEXT,
-    traceback            TEXT,
+    retry_of             INTEGER,
     created_at           INTEGER NOT NULL,
     started_at           INTEGER,
     finished_at          INTEGER,
     cancel_requested_at  INTEGER,
     cancel_reason        TEXT,
+    tags                 TEXT    NOT NULL,
     progress             TEXT,
+    error                TEXT,
+    traceback            TEXT,
+    arguments            TEXT,
+    result               TEXT,
 
     CHECK (finished_at IS NOT NULL OR status = 'pending' OR status = 'running' OR status = 'cancelling'),
     CHECK (finished_at IS NULL
