@@ -1,26 +1,20 @@
-"""A FastAPI application that starts long work, shows it, and cancels it: ``uvicorn fastapi_app:app``."""
+"""A FastAPI application whose users start long work and watch their own: ``uvicorn fastapi_app:app``.
+
+Ann and Ben see the runs that they started; Cleo, who is an administrator, sees and starts everything.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
-from aioruns import (
-    Progress,
-    Run,
-    RunAlreadyFinished,
-    RunConflict,
-    RunManager,
-    RunNotFound,
-    RunStatus,
-    StoreUnavailable,
-    current_run,
-    job,
-)
+from aioruns import Run, RunConflict, RunManager, StoreUnavailable, current_run, job
+from aioruns.web import Action, runs_router
 
 
 @job
@@ -33,79 +27,67 @@ async def build_report(project: int, chapters: int) -> dict[str, int]:
     return {"project": project, "chapters": chapters}
 
 
+# One manager for the whole process. It opens nothing before the lifespan does.
+manager = RunManager("runs.db", jobs=[build_report], shutdown_grace=5)
+
+
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, RunManager]]:
-    """Open one manager for the whole process; at the end, runs may drain for five seconds."""
-    async with RunManager("runs.db", jobs=[build_report], shutdown_grace=5) as manager:
-        yield {"manager": manager}
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open the manager; at the end, runs may drain for five seconds."""
+    async with manager:
+        yield
 
 
-def get_manager(request: Request) -> RunManager:
-    """Give endpoints the manager that the lifespan opened."""
-    return request.state.manager
+@dataclass
+class User:
+    """Somebody whom the application knows."""
+
+    name: str
+    admin: bool = False
 
 
-Manager = Annotated[RunManager, Depends(get_manager)]
+USERS = {"token-of-ann": User("ann"), "token-of-ben": User("ben"), "token-of-cleo": User("cleo", admin=True)}
+bearer = HTTPBearer(auto_error=False)  # or OAuth2, or a session cookie: whatever the application has
+
+
+def get_user(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> User:
+    """Tell who makes a request; stands in for a table of sessions, or for the claims of a signed token."""
+    user = USERS.get(credentials.credentials) if credentials else None
+    if user is None:
+        raise HTTPException(401, "show a token that is known", {"WWW-Authenticate": "Bearer"})
+    return user
+
+
+async def authorize(request: Request, action: Action, run: Run | None) -> bool:
+    """Let users see and cancel what they have started, without tracebacks; let administrators do everything."""
+    user = get_user(await bearer(request))
+    if user.admin:
+        return True
+    return run is not None and f"user:{user.name}" in run.tags and action not in ("retry_run", "read_traceback")
+
+
 app = FastAPI(lifespan=lifespan)
+app.include_router(runs_router(manager, authorize=authorize), prefix="/api")
 
 
 class ReportRequest(BaseModel):
-    """What the client asks for."""
+    """What a user asks for."""
 
     chapters: int = 3
 
 
-class RunView(BaseModel):
-    """What the client is told of a run."""
-
-    id: int
-    job: str
-    status: RunStatus
-    progress: Progress | None
-    result: Any
-    error: str | None
-    cancel_reason: str | None
-
-
-@app.post("/projects/{project}/reports", status_code=202, response_model=RunView)
-async def start_report(project: int, asked: ReportRequest, manager: Manager, response: Response) -> Run:
-    """Start a report; a project has at most one under way."""
-    handle = await manager.start_run(build_report(project, asked.chapters), key=f"project:{project}")
-    response.headers["Location"] = f"/runs/{handle.id}"
-    return await manager.get_run(handle.id)
-
-
-@app.get("/runs/{run_id}", response_model=RunView)
-async def get_run(run_id: int, manager: Manager) -> Run:
-    """Show a run, whichever process executes it."""
-    return await manager.get_run(run_id)
-
-
-@app.post("/runs/{run_id}/cancel", status_code=202, response_model=RunView)
-async def cancel_run(run_id: int, manager: Manager) -> Run:
-    """Ask a run to end; it is ``cancelling`` until its function has ended."""
-    return await manager.cancel_run(run_id, reason="asked over HTTP")
-
-
-@app.exception_handler(RunNotFound)
-async def not_found(request: Request, error: RunNotFound) -> JSONResponse:
-    """Say that there is no such run."""
-    return JSONResponse({"detail": str(error)}, status_code=404)
-
-
-@app.exception_handler(RunConflict)
-async def conflict(request: Request, error: RunConflict) -> JSONResponse:
-    """Say which run is in the way."""
-    return JSONResponse({"detail": str(error), "active_run_id": error.active_run_id}, status_code=409)
-
-
-@app.exception_handler(RunAlreadyFinished)
-async def already_finished(request: Request, error: RunAlreadyFinished) -> JSONResponse:
-    """Say that there is nothing left to cancel."""
-    return JSONResponse({"detail": str(error)}, status_code=409)
-
-
-@app.exception_handler(StoreUnavailable)
-async def store_unavailable(request: Request, error: StoreUnavailable) -> JSONResponse:
-    """Say that it is worth trying again."""
-    return JSONResponse({"detail": str(error)}, status_code=503, headers={"Retry-After": "5"})
+@app.post("/projects/{project}/reports", status_code=202)
+async def start_report(
+    project: int, asked: ReportRequest, user: Annotated[User, Depends(get_user)], response: Response
+) -> dict[str, int]:
+    """Start a report, in the user's name; a project has at most one under way."""
+    try:
+        handle = await manager.start_run(
+            build_report(project, asked.chapters), key=f"project:{project}", tags=[f"user:{user.name}"]
+        )
+    except RunConflict as conflict:
+        raise HTTPException(409, str(conflict)) from None
+    except StoreUnavailable:
+        raise HTTPException(503, "try again later", {"Retry-After": "5"}) from None
+    response.headers["Location"] = f"/api/runs/{handle.id}"
+    return {"id": handle.id}

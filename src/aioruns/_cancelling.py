@@ -9,11 +9,14 @@ from typing import Final, Protocol
 from aioruns._active import ActiveRun
 from aioruns._model import Run, now_micros, to_micros
 from aioruns._owned import OwnedTasks, until_done
+from aioruns._redaction import Redact, safe_text
 from aioruns.abc import Store
 from aioruns.errors import RunAlreadyFinished, RunNotFound, StoreUnavailable
 
 __all__ = ["Canceller"]
 
+MAX_REASON: Final = 1024
+"""Bytes of UTF-8 that the reason of a cancel may have."""
 ABANDONED: Final = "start abandoned"
 """Why a run is cancelled whose starter went away before it had an answer."""
 PAUSE: Final = 0.25
@@ -34,6 +37,7 @@ class Canceller:
         settle: Waits for starts that are under way.
         withdraw: Ends a run here that the store has ended while it waited.
         notify: Called with a run's id when a request has been stored.
+        redact: Takes out of reasons what must not be shown.
         stopping: Tells whether the manager stops.
     """
 
@@ -46,6 +50,7 @@ class Canceller:
         settle: Callable[[], Awaitable[None]],
         withdraw: Callable[[ActiveRun, Run], None],
         notify: Callable[[int], None],
+        redact: Redact,
         stopping: Callable[[], bool],
     ) -> None:
         self._store = store
@@ -54,6 +59,7 @@ class Canceller:
         self._settle = settle
         self._withdraw = withdraw
         self._notify = notify
+        self._redact = redact
         self._stopping = stopping
         self._tasks = OwnedTasks()
 
@@ -65,6 +71,8 @@ class Canceller:
             RunAlreadyFinished: It has ended; not because of this request.
             StoreUnavailable: The request could not be stored; a function that executes here was asked all the same.
         """
+        if reason is not None:
+            reason = safe_text(str(reason), MAX_REASON, self._redact, one_line=True) or None
         at = now_micros()
         task = self._tasks.create(self._request(run_id, at, reason, unless_shared=False))
         if (active := self._registry.get(run_id)) is not None:

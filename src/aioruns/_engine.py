@@ -105,6 +105,7 @@ class Engine:
             settle=self._settle,
             withdraw=self._withdraw,
             notify=self.feed.notify,
+            redact=redact,
             stopping=lambda: self.stopping,
         )
         self._watcher = Watcher(

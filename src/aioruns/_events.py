@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Final
 
 from aioruns._model import Run, RunEvent, from_micros
 from aioruns._outbox import NewEvent
+from aioruns._owned import until_done
 from aioruns.abc import Store
 from aioruns.errors import ManagerClosed, RunNotFound, StoreUnavailable
 
@@ -31,19 +33,21 @@ class _Channel:
     def __init__(self) -> None:
         self.subscribers = 0
         self.version = 0
-        self.seen_version = -1  # the version at which there was nothing behind ``tail``
+        self.news = 0  # commits that were heard of, and whose events were not given along
+        self.seen_news = -1  # how many of them there were when somebody read to the end
         self.tail = 0  # how far somebody has read, or was given
         self.ended = False
         self.recent: list[RunEvent] = []
+        self.pages: dict[int, asyncio.Future[list[RunEvent]]] = {}  # that are being read, by the cursor before them
         self._characters = 0
-        self.reading = False  # somebody reads what is new, for all
         self._waiters: list[asyncio.Future[None]] = []
 
     def notify(self) -> None:
-        self.version += 1
-        self.wake()
+        self.news += 1
+        self._wake()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
+        self.version += 1
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -51,12 +55,9 @@ class _Channel:
 
     async def wait_newer(self, version: int) -> None:
         if self.version == version:
-            await self.wait()
-
-    async def wait(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
 
     def after(self, seq: int) -> list[RunEvent]:
         """Return the recent events behind a cursor; empty if there are none, or if the first of them is not kept."""
@@ -65,33 +66,30 @@ class _Channel:
         start = seq + 1 - self.recent[0].seq
         return self.recent[start : start + PAGE]
 
-    def is_far_behind(self, seq: int) -> bool:
-        """Tell whether a cursor stands before all that is kept."""
-        return bool(self.recent) and seq + 1 < self.recent[0].seq
-
     def has_more_than(self, seq: int) -> bool:
         """Tell whether there may be events behind a cursor; if not, no commit has been heard of since that was seen."""
-        return self.seen_version != self.version or seq < self.tail
+        return self.seen_news != self.news or seq < self.tail
 
     def publish(self, events: list[RunEvent]) -> None:
-        """Keep events that have just been stored, if they come next, and wake who waits; what is missing is read."""
-        comes_next = bool(events) and events[0].seq == self.tail + 1
-        up_to_date = comes_next and self.seen_version == self.version
-        if comes_next:
-            self.extend(events)
-        self.notify()
-        if up_to_date:
-            self.seen_version = self.version
+        """Keep events that have just been stored, and wake who waits; what is missing before them is read."""
+        if not events:
+            self.notify()
+            return
+        self.extend(events)
+        self._wake()
 
     def extend(self, events: list[RunEvent]) -> None:
-        """Keep events that are stored, where they go on from what is kept."""
+        """Keep events that are stored and touch what is kept; behind a gap, begin anew."""
         if self.recent and events[0].seq > self.recent[-1].seq + 1:
             self._forget(len(self.recent))
-        newest = self.recent[-1].seq if self.recent else 0
-        for event in events:
-            if event.seq > newest:
-                self.recent.append(event)
-                self._characters += len(event.data_json)
+        older, newer = [], events
+        if self.recent:
+            first, last = self.recent[0].seq, self.recent[-1].seq
+            older = events[: max(0, first - events[0].seq)] if events[-1].seq >= first - 1 else []
+            newer = events[last + 1 - events[0].seq :]
+        self.recent[:0] = older
+        self.recent += newer
+        self._characters += sum(len(event.data_json) for event in chain(older, newer))
         self.tail = max(self.tail, events[-1].seq)
         self._forget(len(self.recent) - RECENT)
         while self._characters > RECENT_CHARACTERS:
@@ -107,7 +105,8 @@ class EventFeed:
     """Streams of events, and waiting for runs that execute elsewhere.
 
     A subscriber is a cursor: it takes what is recent from a buffer that all subscribers of its run share, reads what is
-    older from the store, then waits. A slow one costs nothing, a late one misses nothing.
+    older from the store, together with those who stand at the same place, then waits. A slow one costs nothing, a late
+    one misses nothing.
 
     Args:
         store: Where events are read.
@@ -203,13 +202,13 @@ class EventFeed:
             while True:
                 version = channel.version
                 events = channel.after(cursor)
-                if not events and channel.is_far_behind(cursor):  # catching up: others need not wait for it
-                    events = await self._store.read_events(run_id, after=cursor, limit=PAGE)
                 if not events and channel.has_more_than(cursor):
-                    if channel.reading:
-                        await channel.wait()
-                        continue
-                    events = await self._read(channel, run_id, cursor)
+                    if (page := channel.pages.get(cursor)) is not None:
+                        await until_done(page)
+                        if not (events := page.result()):
+                            continue
+                    else:
+                        events = await self._read(channel, run_id, cursor)
                 if events or channel.ended:
                     return events
                 if self._closed and channel.version == version:  # what was read is all there is
@@ -252,9 +251,10 @@ class EventFeed:
 
     async def _read(self, channel: _Channel, run_id: int, cursor: int) -> list[RunEvent]:
         """Read behind a cursor, once for all who stand there; empty if there is nothing yet, or nothing any more."""
-        channel.reading = True
+        page = channel.pages[cursor] = asyncio.get_running_loop().create_future()
+        events: list[RunEvent] = []
         try:
-            version = channel.version
+            news = channel.news
             events = await self._store.read_events(run_id, after=cursor, limit=PAGE)
             if not events and await self._has_ended(run_id):
                 # Its last events may have been committed since the read; after the terminal row, no more come.
@@ -264,12 +264,12 @@ class EventFeed:
             if events:
                 channel.extend(events)
             if len(events) < PAGE:
-                channel.seen_version = version
+                channel.seen_news = news
                 channel.tail = max(channel.tail, cursor)
             return events
         finally:
-            channel.reading = False
-            channel.wake()  # all at once: from a lock they would get it one by one, each a turn of the event loop later
+            del channel.pages[cursor]
+            page.set_result(events)  # none, if that failed: then the next one tries
 
     async def _has_ended(self, run_id: int) -> bool:
         run = await self._store.get_run(run_id)

@@ -23,14 +23,23 @@ class RunHandle(Generic[T_co]):
 
     Attributes:
         id: Id of the run.
+        inserted: The run as its start left it in the store: just inserted, or, if it was joined or is that of an
+            idempotency key, as it was found. None if the handle was made by ``get_handle``.
     """
 
-    __slots__ = ("_active", "_decode", "_manager", "id")
+    __slots__ = ("_active", "_decode", "_manager", "id", "inserted")
 
     def __init__(
-        self, manager: RunManager, run_id: int, *, active: ActiveRun | None, decode: Callable[[str], Any]
+        self,
+        manager: RunManager,
+        run_id: int,
+        *,
+        active: ActiveRun | None,
+        decode: Callable[[str], Any],
+        inserted: Run | None = None,
     ) -> None:
         self.id: int = run_id
+        self.inserted: Run | None = inserted
         self._manager = manager
         self._active = active  # results live here, and go when the handle goes
         self._decode = decode

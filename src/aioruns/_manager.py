@@ -21,7 +21,7 @@ from aioruns._lifespan import Lifespan
 from aioruns._model import Run, RunCount, RunEvent, RunFilter, check_text
 from aioruns._prune import prune
 from aioruns._reading import check_after, check_id, check_limit, check_periods
-from aioruns._redaction import Redact, redact_secrets, safe_text
+from aioruns._redaction import Redact, redact_secrets
 from aioruns._serialization import decode
 from aioruns._tickets import check_start
 from aioruns.abc import Store
@@ -31,9 +31,6 @@ from aioruns.stores import open_store
 __all__ = ["RunManager"]
 
 T = TypeVar("T")
-
-MAX_REASON = 1024
-"""Bytes of UTF-8 that the reason of a cancel may have."""
 
 
 class RunManager:
@@ -69,7 +66,6 @@ class RunManager:
         if max_running is not None and (type(max_running) is not int or max_running < 1):
             raise ConfigurationError(f"max_running must be a whole number of at least 1, or None; not {max_running!r}")
         self._jobs = jobs_by_name(jobs)
-        self._redact = redact
         make_engine = partial(
             Engine,
             open_store(store),
@@ -195,7 +191,7 @@ class RunManager:
             raise
         run = await engine.starter.start(ticket)
         active = ticket.active if ticket.active.is_attached(run.id) else engine.registry.get(run.id)
-        return RunHandle(self, run.id, active=active, decode=ticket.active.work.decode_result)
+        return RunHandle(self, run.id, active=active, decode=ticket.active.work.decode_result, inserted=run)
 
     async def cancel_run(self, run_id: int, *, reason: str | None = None) -> Run:
         """Request that a run ends, in whichever process it executes.
@@ -217,10 +213,7 @@ class RunManager:
             StoreUnavailable: The request could not be stored; a function that executes here was asked to end all the
                 same.
         """
-        engine = self._lifespan.to_ask()
-        if reason is not None:
-            reason = safe_text(str(reason), MAX_REASON, self._redact, one_line=True) or None
-        return await engine.canceller.cancel(check_id(run_id), reason=reason)
+        return await self._lifespan.to_ask().canceller.cancel(check_id(run_id), reason=reason)
 
     # Looking
 
@@ -250,7 +243,12 @@ class RunManager:
         return await self._lifespan.to_ask().reader.holder_or_latest(check_text(key, what="key"))
 
     async def list_runs(
-        self, where: RunFilter | None = None, *, limit: int = 50, before: int | None = None
+        self,
+        where: RunFilter | None = None,
+        *,
+        limit: int = 50,
+        before: int | None = None,
+        summary: bool = False,
     ) -> list[Run]:
         """Read runs, newest first.
 
@@ -258,13 +256,16 @@ class RunManager:
             where: Which; all of them by default.
             limit: How many at most, up to 1,000.
             before: Only runs with a lower id than this; for the next page, the id of the last run of this one.
+            summary: Leave out what may be large: arguments, results and tracebacks are None then.
 
         Raises:
             ConfigurationError: The limit is out of bounds.
             StoreUnavailable: The store cannot be read.
         """
         size = check_limit(limit)
-        return await self._lifespan.to_ask().reader.page(where or RunFilter(), limit=size, before=before)
+        return await self._lifespan.to_ask().reader.page(
+            where or RunFilter(), limit=size, before=before, summary=summary
+        )
 
     async def count_runs(self, *, since: datetime, width: timedelta, among: int = 20_000) -> list[RunCount]:
         """Count the newest runs by when they were created, job, status, and how long they took.

@@ -72,9 +72,9 @@ class Reader:
         """Read the run that holds a key, else the newest one that had it."""
         return await self.holder(key) or await self._one(lambda: self._store.get_latest_run(key))
 
-    async def page(self, where: RunFilter, *, limit: int, before: int | None) -> list[Run]:
+    async def page(self, where: RunFilter, *, limit: int, before: int | None, summary: bool) -> list[Run]:
         """Read runs, newest first."""
-        return await self._many(lambda: self._store.list_runs(where, limit=limit, before=before))
+        return await self._many(lambda: self._store.list_runs(where, limit=limit, before=before, summary=summary))
 
     async def events(self, run_id: int, after: int, limit: int) -> list[RunEvent]:
         """Read a page of events, or raise ``RunNotFound``."""

@@ -207,8 +207,8 @@ class Store(Protocol):
         """Read the run with a key that has the highest id."""
         ...
 
-    async def list_runs(self, where: RunFilter, *, limit: int, before: int | None) -> list[Run]:
-        """Read runs, newest first, with ids below ``before``."""
+    async def list_runs(self, where: RunFilter, *, limit: int, before: int | None, summary: bool = False) -> list[Run]:
+        """Read runs, newest first, with ids below ``before``; a summary has no arguments, result or traceback."""
         ...
 
     async def count_runs(self, *, since: int, width: int, among: int) -> list[RunCount]:

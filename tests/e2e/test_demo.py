@@ -7,17 +7,14 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import select
 import signal
 import sqlite3
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from tests.e2e.commands import TIMEOUT, Command, Start
 from tests.support import eventually, rows
 
 from aioruns import RunManager, RunStatus, current_run, job
@@ -25,98 +22,8 @@ from aioruns.cli import _demo
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
-TIMEOUT = 50
-"""Seconds after which a process is taken for hung; a demo on the test's documents takes one or two."""
 
-GUIDE = """
-# Guide
-
-A binary heap is a tree that is kept in an array of numbers.
-The binary heap is fast. Use a binary heap for queues of events.
-"""
-EVENTS = "An event queue is a list of events that wait for their time. The event queue is a binary heap.\n"
-
-
-class Demo:
-    """One process; its output can be waited for while it runs."""
-
-    def __init__(self, arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "aioruns", *arguments],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self._seen = b""
-
-    def wait_for(self, text: str) -> None:
-        """Read the output until the text has come."""
-        assert self.process.stdout is not None
-        deadline = time.monotonic() + TIMEOUT
-        while text.encode() not in self._seen:
-            ready, _, _ = select.select([self.process.stdout], [], [], max(deadline - time.monotonic(), 0))
-            chunk = os.read(self.process.stdout.fileno(), 65536) if ready else b""
-            assert chunk, f"{text!r} did not come; what came is {self._seen.decode()!r}"
-            self._seen += chunk
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def stop(self) -> None:
-        """Make the process stand still."""
-        self.signal(signal.SIGSTOP)
-        # Without WNOWAIT, Popen would miss the process's end.
-        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
-
-    def end(self) -> tuple[int, str, str]:
-        """Wait until it has ended; give its exit code and all it wrote."""
-        rest, errors = self.process.communicate(timeout=TIMEOUT)
-        return self.process.returncode, (self._seen + rest).decode(), errors.decode()
-
-
-Start = Callable[..., Demo]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start demos; those that still run behind the test are killed."""
-    started: list[Demo] = []
-
-    def start_one(*arguments: str | Path, **environment: str) -> Demo:
-        inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-        demo = Demo([*map(str, arguments)], tmp_path, inherited | {"PYTHONUTF8": "1"} | environment)
-        started.append(demo)
-        return demo
-
-    yield start_one
-    for demo in started:
-        if demo.process.poll() is None:
-            demo.process.kill()
-        demo.process.communicate()
-
-
-@pytest.fixture
-def documents(tmp_path: Path) -> Path:
-    folder = tmp_path / "documents"
-    folder.mkdir()
-    (folder / "guide.md").write_text(GUIDE)
-    (folder / "events.rst").write_text(EVENTS)
-    return folder
-
-
-@pytest.fixture
-def many_documents(tmp_path: Path) -> Path:
-    """Documents that take a while; how long does not matter, as the tests stop the process while they look."""
-    folder = tmp_path / "many"
-    folder.mkdir()
-    for number in range(600):
-        (folder / f"{number}.md").write_text(GUIDE + EVENTS)
-    return folder
-
-
-def freeze(demo: Demo, database: Path) -> None:
+def freeze(demo: Command, database: Path) -> None:
     """Stop a demo in the middle of its run, but not in the middle of a commit, which would keep others waiting."""
     demo.wait_for("load: 0 of")
     demo.stop()
@@ -141,6 +48,7 @@ def test_the_glossary_of_a_folder_is_built_and_summed_up(start: Start, tmp_path:
     assert (code, errors) == (0, "")
     lines = output.splitlines()
     assert lines[0] == f"run 1 builds the glossary of {documents}; Ctrl-C cancels it"
+    assert lines[1].startswith("watch it at http://127.0.0.1:")
     steps = [line.split(":")[0] for line in lines if " of " in line and line.split(":")[0].isalpha()]
     assert list(dict.fromkeys(steps)) == ["load", "extract", "define", "review", "write"]
     assert any(line.startswith("run 1 completed after ") for line in lines)
@@ -175,24 +83,13 @@ def test_output_to_a_pipe_has_no_control_codes_whatever_a_file_is_called(start: 
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_on_a_terminal_bars_are_drawn_unless_no_colour_is_asked_for(
-    start: Start, tmp_path: Path, documents: Path, plain: bool
-) -> None:
-    program = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
-    arguments = [sys.executable, "-m", "aioruns", "demo", str(documents)]
+def test_on_a_terminal_bars_are_drawn_unless_no_colour_is_asked_for(start: Start, documents: Path, plain: bool) -> None:
     environment = {"TERM": "xterm-256color", "COLUMNS": "100"} | ({"NO_COLOR": "1"} if plain else {})
-    inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=tmp_path,
-        env=inherited | {"PYTHONUTF8": "1"} | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    output = done.stdout.decode()
-    assert done.returncode == 0, output
+    demo = start("demo", documents, terminal=True, **environment)
+    demo.wait_for("The dashboard stays open until you press Ctrl-C")
+    demo.press_ctrl_c()
+    code, output, errors = demo.end()
+    assert (code, errors) == (0, ""), output
     assert ("\x1b[" in output) is not plain
     assert ("write: 2 of 2" in output) is plain
     assert "2 terms from 2 documents" in output
@@ -320,7 +217,7 @@ def test_help_and_version_need_no_command(start: Start) -> None:
     assert "demo" in output
     code, output, _ = start("demo", "--help").end()
     assert code == 0
-    assert all(option in output for option in ("FOLDER", "--store", "--output"))
+    assert all(option in output for option in ("FOLDER", "--store", "--output", "--no-browser"))
     code, output, _ = start("--version").end()
     assert (code, output) == (0, f"aioruns {importlib.metadata.version('aioruns')}\n")
     code, _, errors = start().end()

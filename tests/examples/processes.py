@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aioruns
 
-__all__ = ["EXAMPLES", "Program", "running"]
+__all__ = ["EXAMPLES", "Program", "running", "served_example"]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
@@ -85,3 +85,13 @@ async def running(*arguments: str, folder: Path) -> AsyncIterator[Program]:
         yield program
     finally:
         await program.kill()
+
+
+@contextlib.asynccontextmanager
+async def served_example(name: str, *, folder: Path) -> AsyncIterator[tuple[Program, str]]:
+    """Serve an example with uvicorn, in a folder; gives the server and its address."""
+    arguments = ("-m", "uvicorn", f"{name}:app", "--app-dir", str(EXAMPLES), "--port", "0", "--no-access-log")
+    async with running(*arguments, folder=folder) as program:
+        address = re.search(r"http://127\.0\.0\.1:\d+", await program.prints("Uvicorn running on"))
+        assert address is not None
+        yield program, address[0]

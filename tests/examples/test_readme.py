@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.examples.processes import running
 
@@ -39,3 +40,17 @@ async def test_example_of_the_readme_runs_and_prints_what_it_says(tmp_path: Path
             return [line for line in lines if not line[:1].isdigit()]
 
         assert fixed(program.printed) == fixed(example["output"].splitlines())
+
+
+@pytest.mark.asyncio
+async def test_application_of_the_readme_is_served_as_it_says(tmp_path: Path) -> None:
+    (tmp_path / "hello.py").write_text(examples()["hello"]["code"], encoding="utf-8")
+    async with running("-m", "uvicorn", "hello:app", "--port", "0", folder=tmp_path) as program:
+        address = re.search(r"http://127\.0\.0\.1:\d+", await program.prints("Uvicorn running on"))
+        assert address is not None
+        headers = {"Authorization": "Bearer the-token-of-this-example"}
+        async with httpx.AsyncClient(base_url=address[0], headers=headers, trust_env=False) as client:
+            assert (await client.get("/?token=the-token-of-this-example")).status_code == 200
+            await client.post("/api/runs", json={"job": "greet", "args": {"name": "Ann"}})
+            events = (await client.get("/api/runs/1/events")).text
+        assert '"result":"Hello Ann! "' in events

@@ -171,6 +171,7 @@ async def a_run_is_started_once_more(manager: RunManager) -> None:
 async def a_handle_knows_its_run(handle: RunHandle[int]) -> None:
     assert_type(handle.id, int)
     assert_type(await handle, int)
+    assert_type(handle.inserted, Run | None)
     assert_type(await handle.wait(), Run)
     assert_type(await handle.wait(timeout=3), Run)
     assert_type(await handle.cancel(), Run)
@@ -193,6 +194,7 @@ async def runs_are_looked_up(manager: RunManager) -> None:
     assert_type(await manager.get_current_or_latest_run("project:3"), Run | None)
     assert_type(await manager.list_runs(), list[Run])
     assert_type(await manager.list_runs(RunFilter(status="failed"), limit=10, before=3), list[Run])
+    assert_type(await manager.list_runs(summary=True), list[Run])
     assert_type(await manager.wait_run(3, timeout=1.5), Run)
     assert_type(await manager.count_runs(since=datetime.now(UTC), width=timedelta(hours=1)), list[RunCount])
     assert_type(manager.get_handle(3), RunHandle[Any])

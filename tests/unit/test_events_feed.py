@@ -63,6 +63,23 @@ async def test_a_commit_is_read_once_for_all_who_keep_up() -> None:
     assert all(seqs(reader.seen) == [1, 2, 3, 4] for reader in readers)
 
 
+async def test_G6_where_who_reads_for_all_goes_away_another_one_reads() -> None:
+    shelf = Shelf(2)
+    shelf.gate = asyncio.Event()
+    first, second, third = (Reader(shelf) for _ in range(3))
+    await eventually(lambda: shelf.reads)
+    await turns(5)
+    assert shelf.reads == [0]
+    first.task.cancel()
+    await asyncio.wait((first.task,))
+    shelf.gate.set()
+    for reader in (second, third):
+        await reader.has(1, 2)
+    assert shelf.reads == [0, 0]
+    shelf.end()
+    await within(5, asyncio.gather(second.task, third.task))
+
+
 @pytest.mark.parametrize("gap", [1, 2, RECENT])
 async def test_who_catches_up_holds_nobody_up_and_joins_the_others(gap: int) -> None:
     shelf = Shelf(gap + 2 * PAGE)
@@ -229,7 +246,7 @@ async def test_G6_subscribers_that_begin_at_once_at_different_places_are_given_n
     shelf = Shelf(7)
     shelf.gate = asyncio.Event()
     ahead, behind = Reader(shelf, after=4), Reader(shelf)
-    await eventually(lambda: shelf.reads == [4])
+    await eventually(lambda: shelf.reads == [4, 0])
     shelf.gate.set()
     await ahead.has(5, 6, 7)
     await behind.has(1, 2, 3, 4, 5, 6, 7)

@@ -60,6 +60,47 @@ async def test_who_has_not_begun_to_read_is_not_given_what_comes_next_first() ->
     await within(5, reader.task)
 
 
+@pytest.mark.parametrize("late", [0, 1, 5])
+async def test_who_begins_while_the_run_speaks_reads_what_it_missed_and_is_given_the_rest(late: int) -> None:
+    shelf = Shelf(2)
+    shelf.gate = asyncio.Event()
+    readers = [Reader(shelf) for _ in range(3)]
+    await eventually(lambda: shelf.reads)
+    for count in (1, 3, 2):
+        shelf.store(count)()
+        await turns(late)
+    shelf.gate.set()
+    for reader in readers:
+        await reader.has(*range(1, 9))
+    shelf.store()()
+    for reader in readers:
+        await reader.has(*range(1, 10))
+    await turns(5)
+    assert shelf.reads == [0]
+    shelf.end()
+    await within(5, asyncio.gather(*(reader.task for reader in readers)))
+
+
+async def test_who_is_far_behind_catches_up_while_the_run_speaks() -> None:
+    shelf = Shelf(PAGE + 2 * RECENT)
+    ahead = await keeping_up(shelf, after=PAGE + 2 * RECENT)
+    shelf.gate = asyncio.Event()
+    readers = [Reader(shelf) for _ in range(3)]
+    while any(len(reader.seen) < len(shelf.events) for reader in readers):
+        shelf.store(3)()  # while each page is read
+        await turns(5)
+        shelf.gate.set()  # for those who read now
+        shelf.gate.clear()
+        await turns(5)
+    for reader in (ahead, *readers):
+        await eventually(lambda reader=reader: reader.seen and reader.seen[-1] == shelf.events[-1])
+    assert all(reader.seen == shelf.events for reader in readers)
+    assert len(shelf.reads) == len(set(shelf.reads)), "those who stand at the same place read together"
+    shelf.gate.set()
+    shelf.end()
+    await within(5, asyncio.gather(ahead.task, *(reader.task for reader in readers)))
+
+
 async def test_G6_behind_what_another_has_stored_what_is_stored_here_waits_for_its_turn() -> None:
     shelf = Shelf(2)
     readers = [await keeping_up(shelf) for _ in range(3)]

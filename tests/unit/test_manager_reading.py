@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -207,6 +208,15 @@ async def test_runs_are_listed_newest_first_and_page_by_page(manager: RunManager
     assert await ids(manager, limit=3) == [7, 6, 5]
     assert await ids(manager, limit=3, before=5) == [4, 3, 2]
     assert await ids(manager, before=1) == []
+
+
+async def test_a_summary_leaves_out_what_may_be_large(manager: RunManager) -> None:
+    await (await manager.start_run(quick(3)))
+    await (await manager.start_run(fails())).wait()
+    for run, short in zip(await manager.list_runs(), await manager.list_runs(summary=True), strict=True):
+        assert run.arguments_json is not None
+        assert run.result_json or run.traceback
+        assert short == dataclasses.replace(run, arguments_json=None, result_json=None, traceback=None)
 
 
 async def test_a_filter_is_the_conjunction_of_what_it_names(manager: RunManager) -> None:

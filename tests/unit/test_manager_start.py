@@ -285,6 +285,20 @@ async def test_join_gives_everybody_the_same_run(manager: RunManager, database: 
     assert len(rows(database)) == 1
 
 
+async def test_a_handle_tells_what_its_start_left_in_the_store(open_manager: Open) -> None:
+    here, there, puppet = await open_manager(), await open_manager(), Puppet()
+    first = await here.start_run(puppet.job(1), key="k", idempotency_key="once")
+    stored = await here.get_run(first.id)
+    joined = await there.start_run(puppet.job(2), key="k", on_conflict="join")
+    assert first.inserted == joined.inserted == stored
+    assert here.get_handle(first.id).inserted is None
+    puppet.end(1)
+    await first
+    assert first.inserted == stored, "it tells of the start, and stays as it was"
+    again = await there.start_run(puppet.job(3), idempotency_key="once")
+    assert again.inserted == await here.get_run(first.id) != stored
+
+
 async def test_join_needs_the_same_job(manager: RunManager) -> None:
     puppet = Puppet()
     first = await manager.start_run(puppet.job(1), key="k")

@@ -15,13 +15,13 @@ import warnings
 from collections.abc import Sequence
 
 from aioruns import ConfigurationError, RunConflict, RunError, RunNotFound, StoreUnavailable
-from aioruns.cli import _demo
+from aioruns.cli import _demo, _serve
 from aioruns.cli._exit import ExitCode, UsageError
 from aioruns.cli._terminal import safe
 
 __all__ = ["main"]
 
-_COMMANDS = (_demo,)
+_COMMANDS = (_demo, _serve)
 _EXIT_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (ConfigurationError, ExitCode.USAGE),
     (RunNotFound, ExitCode.NOT_FOUND),
@@ -42,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 the run failed or was cancelled, 2 usage, 3 not found, 4 conflict, 5 store unavailable.
     """
     options = _parser().parse_args(arguments)
-    # The commands say themselves what the library would log.
-    logging.getLogger("aioruns").addHandler(logging.NullHandler())
+    # The commands say themselves what the library and the server would log.
+    for name in ("aioruns", "uvicorn"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     # Documents that are Python source may be written carelessly: not the reader's business.
     warnings.simplefilter("ignore", SyntaxWarning)
     try:

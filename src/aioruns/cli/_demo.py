@@ -1,4 +1,4 @@
-"""``aioruns demo``: a real job on real documents, as a run that is watched and can be cancelled."""
+"""``aioruns demo``: a real job on real documents, as a run that is watched, here and in the dashboard."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ from aioruns import (
     RunManager,
     RunStatus,
 )
+from aioruns.cli._dashboard import find_dashboard, show_dashboard, somebody_looks
 from aioruns.cli._exit import ExitCode, UsageError
+from aioruns.cli._options import add_store
 from aioruns.cli._terminal import Display, library_warnings, make_display, safe, seconds, show
 from aioruns.glossary import GlossaryError, Summary, build_glossary, check_folder, check_output
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
+    from aioruns.cli._options import Commands
 
 SAMPLES = 5
 """How many entries of the glossary are shown at the end."""
@@ -46,8 +48,8 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "demo",
         help="build a glossary from real documents, as a run that you can watch, cancel and kill",
-        description="Build a glossary from the documents below a folder. Press Ctrl-C to cancel; kill the process and "
-        "start it again to see what becomes of the run.",
+        description="Build a glossary from the documents below a folder, and show the run here and in a dashboard. "
+        "Press Ctrl-C to cancel; kill the process and start it again to see what becomes of the run.",
     )
     parser.add_argument(
         "folder",
@@ -56,12 +58,11 @@ def add_parser(commands: Commands) -> None:
         metavar="FOLDER",
         help="where the documents are: .md, .rst, .txt and .py files (default: Python's standard library)",
     )
-    parser.add_argument(
-        "--store", default="runs.db", metavar="PATH", help="file or URL that keeps the runs (default: %(default)s)"
-    )
+    add_store(parser)
     parser.add_argument(
         "--output", default=".", metavar="DIR", help="folder for glossary.md and glossary.json (default: this one)"
     )
+    parser.add_argument("--no-browser", action="store_true", help="do not open the dashboard in a web browser")
     parser.set_defaults(command=run_demo)
 
 
@@ -79,24 +80,24 @@ def run_demo(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     display = make_display()
     try:
-        run, summary = asyncio.run(_watch(store, folder, output, display))
+        run = asyncio.run(_watch(store, folder, output, display, browser=not options.no_browser))
     except RunConflict as conflict:
         where = f"run {conflict.active_run_id}, kept in {store}"
         print(safe(f"aioruns: {where}, is building the glossary of {folder}; wait until it has ended"), file=sys.stderr)
         return ExitCode.CONFLICT
-    _report(run, summary, display)
-    display.line(_where_to_look(store, run))
     return ExitCode.DONE if run.status is RunStatus.COMPLETED else ExitCode.FAILED
 
 
-async def _watch(store: str, folder: Path, output: Path, display: Display) -> tuple[Run, Summary | None]:
+async def _watch(store: str, folder: Path, output: Path, display: Display, *, browser: bool) -> Run:
     """Start the run and show it until it has ended. Cancelled, it leaves the run to the closing of the manager."""
-    async with RunManager(store, jobs=[build_glossary]) as manager:
+    serve_beside = find_dashboard()
+    async with RunManager(store, jobs=[build_glossary]) as manager, serve_beside(manager) as dashboard:
         await _report_interrupted(manager, display)
         call = build_glossary(str(folder), str(output))
         handle = await manager.start_run(call, key=_key_of(folder), triggered_by="cli")
         try:
             display.line(f"run {handle.id} builds the glossary of {folder}; Ctrl-C cancels it")
+            show_dashboard(dashboard, handle.id, display, browser=browser)
             with display, library_warnings(display), _cancelled_by_interrupt(handle, display):
                 async for event in handle.events():
                     show(display, event)
@@ -105,7 +106,11 @@ async def _watch(store: str, folder: Path, output: Path, display: Display) -> tu
             with suppress(RunError):
                 await handle.cancel(reason="nobody reads the output any more")
             raise
-        return run, await handle if run.status is RunStatus.COMPLETED else None
+        _report(run, await handle if run.status is RunStatus.COMPLETED else None, display)
+        display.line(_where_to_look(store, run))
+        if dashboard and somebody_looks():
+            await _until_interrupted(display)
+        return run
 
 
 def _key_of(folder: Path) -> str:
@@ -153,6 +158,14 @@ def _cancelled_by_interrupt(handle: RunHandle[Any], display: Display) -> Generat
 
     with _on_interrupt(interrupted):
         yield
+
+
+async def _until_interrupted(display: Display) -> None:
+    """Let whoever looks at the dashboard go on."""
+    stop = asyncio.Event()
+    with _on_interrupt(stop.set):
+        display.line("The dashboard stays open until you press Ctrl-C")
+        await stop.wait()
 
 
 @contextmanager

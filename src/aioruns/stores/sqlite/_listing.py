@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from aioruns._model import RunFilter, to_micros
 from aioruns._serialization import encode
-from aioruns.stores.sqlite._queries import query
+from aioruns.stores.sqlite._queries import COLUMNS, query
 
 __all__ = ["select_page"]
 
@@ -18,12 +18,15 @@ class _Filter(NamedTuple):
     """The highest id below that of ``walk`` that may satisfy it; null or 0 if there is none."""
 
 
-def select_page(where: RunFilter, *, limit: int, before: int | None) -> tuple[str, dict[str, Any]]:
+def select_page(
+    where: RunFilter, *, limit: int, before: int | None, columns: str = COLUMNS
+) -> tuple[str, dict[str, Any]]:
     """Give the statement that reads a page, newest first, and what it binds."""
     values = dict(_values(where))
     filters = [_FILTERS[name] for name in values] or [_ANY]
     sql = query(
         "list_runs",
+        columns=columns,
         next_ids=", ".join(f"coalesce(({each.next_id}), 0)" for each in filters),
         conditions=" AND ".join(each.condition for each in filters),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from aioruns._lifecycle import RunStatus
 from aioruns._model import Progress, Run, RunCount, RunEvent, from_micros
 from aioruns._serialization import decode
 
-__all__ = ["COLUMNS", "Row", "chunks", "count_of", "event_of", "query", "run_of"]
+__all__ = ["COLUMNS", "SUMMARY", "Row", "chunks", "count_of", "event_of", "query", "run_of"]
 
 Row = tuple[Any, ...]
 
@@ -20,6 +21,8 @@ COLUMNS: Final = (
     " result, error, traceback, created_at, started_at, finished_at, cancel_requested_at, cancel_reason, progress"
 )
 
+SUMMARY: Final = re.sub(r"\b(arguments|result|traceback)\b", "NULL", COLUMNS)
+"""The same without what may be large."""
 
 _STATUSES: Final = {str(status): status for status in RunStatus}
 
@@ -29,9 +32,9 @@ _TEXTS: Final = {file.stem: file.read_text(encoding="utf-8") for file in Path(__
 
 @cache
 def query(name: str, **parts: str) -> str:
-    """Give a statement; ``{columns}`` are those of a run, in the order that ``run_of`` takes."""
+    """Give a statement; ``{columns}`` are those of a run, in the order that ``run_of`` takes: all, by default."""
     text = _TEXTS[name]
-    return text.format(columns=COLUMNS, **parts) if "{" in text else text
+    return text.format(**{"columns": COLUMNS, **parts}) if "{" in text else text
 
 
 @cache

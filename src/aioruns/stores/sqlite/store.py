@@ -25,7 +25,7 @@ from aioruns.stores.sqlite._connections import call, check_path, connect, discon
 from aioruns.stores.sqlite._errors import unavailable
 from aioruns.stores.sqlite._lease import Lease, remove_strays
 from aioruns.stores.sqlite._listing import select_page
-from aioruns.stores.sqlite._queries import Row, count_of, event_of, query, run_of
+from aioruns.stores.sqlite._queries import COLUMNS, SUMMARY, Row, count_of, event_of, query, run_of
 from aioruns.stores.sqlite._schema import check_schema, migrate
 from aioruns.stores.sqlite._stamp import Stamps
 
@@ -325,9 +325,9 @@ class SQLiteStore:
         """See ``Store``."""
         return await self._fetch_run("find_latest", key)
 
-    async def list_runs(self, where: RunFilter, *, limit: int, before: int | None) -> list[Run]:
+    async def list_runs(self, where: RunFilter, *, limit: int, before: int | None, summary: bool = False) -> list[Run]:
         """See ``Store``."""
-        sql, values = select_page(where, limit=limit, before=before)
+        sql, values = select_page(where, limit=limit, before=before, columns=SUMMARY if summary else COLUMNS)
         return [run_of(row) for row in await self._fetch(sql, values)]
 
     async def count_runs(self, *, since: int, width: int, among: int) -> list[RunCount]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -114,6 +115,16 @@ class Reads(ContractCase):
                 )
         found = await owner.store.list_runs(RunFilter(**fields), limit=50, before=None)
         assert "".join(names[run.id] for run in reversed(found)) == wanted
+
+    async def test_summary_leaves_out_what_may_be_large_and_nothing_else(self, owner: Owner) -> None:
+        failed = await owner.finish(
+            await owner.insert(key="a", tags=("red",), arguments_json="{}"), RunStatus.FAILED, error="E", traceback="T"
+        )
+        completed = await owner.finish(await owner.insert(arguments_json='{"a":1}'), result_json="1")
+        large = {"arguments_json": None, "result_json": None, "traceback": None}
+        found = await owner.store.list_runs(RunFilter(), limit=2, before=None, summary=True)
+        assert found == [replace(completed, **large), replace(failed, **large)]
+        assert await owner.store.list_runs(RunFilter(), limit=2, before=None) == [completed, failed]
 
     @pytest.mark.parametrize("text", _TEXTS.values(), ids=_TEXTS)
     async def test_text_reads_back_as_it_was_given(self, owner: Owner, text: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aioruns._lifecycle import RunStatus
 from aioruns._model import LONGER_THAN, Progress, RunCount, from_micros
-from aioruns.stores.sqlite._queries import COLUMNS, chunks, count_of, event_of, many, query, run_of
+from aioruns.stores.sqlite._queries import COLUMNS, SUMMARY, chunks, count_of, event_of, many, query, run_of
 
 
 @given(st.integers(min_value=0, max_value=1000))
@@ -67,6 +67,11 @@ def test_row_becomes_a_run() -> None:
 def test_V2_unknown_status_raises() -> None:
     with pytest.raises(KeyError, match="paused"):
         run_of((*ROW[:2], "paused", *ROW[3:]))
+
+
+def test_summary_has_the_columns_of_a_run_but_for_the_large_ones() -> None:
+    wanted = ["NULL" if name in ("arguments", "result", "traceback") else name for name in COLUMNS.split(", ")]
+    assert SUMMARY.split(", ") == wanted
 
 
 def test_row_becomes_an_event() -> None:
