@@ -49,12 +49,13 @@ napoleon_use_ivar = True
 # Other projects' objects have no target here, since looking them up would need a network.
 nitpick_ignore_regex = [
     (r"py:.*", r"(asyncio|collections|contextvars|datetime|enum|inspect|logging|msgspec|os|pathlib|types|typing)\..+"),
+    (r"py:.*", r"(fastapi|pydantic|starlette)\..+"),
     (r"py:(class|exc|obj)", "|".join(vars(builtins))),
 ]
 
 # The public modules, in the order in which a name that several of them export is looked up: it is documented once, in
 # the first, and every reference to it leads there.
-PUBLIC_MODULES = ["aioruns.errors", "aioruns.abc", "aioruns.stores", "aioruns.testing", "aioruns"]
+PUBLIC_MODULES = ["aioruns.errors", "aioruns.abc", "aioruns.stores", "aioruns.testing", "aioruns.web", "aioruns"]
 
 
 @functools.cache

@@ -95,7 +95,7 @@ LIMITS = {
     "fields of a log line, with the rest of the line": ("_context", "MAX_DATA"),
     "stored error": ("_redaction", "MAX_ERROR"),
     "stored traceback": ("_redaction", "MAX_TRACEBACK"),
-    "reason of a cancel": ("_manager", "MAX_REASON"),
+    "reason of a cancel": ("_cancelling", "MAX_REASON"),
     "key, tag, job name, `idempotency_key`, `triggered_by`": ("_model", "MAX_NAME"),
     "step and message of progress": ("_model", "MAX_NAME"),
     "unstored events of one run": ("_outbox", "MAX_EVENTS"),
