@@ -52,11 +52,13 @@ class Scenario:
         name: The module, in the folder of scenarios.
         about: The first line of its docstring.
         rounds: In how many rounds it is executed at most, where it says so.
+        environment: Where it is executed.
     """
 
     name: str
     about: str = ""
     rounds: int | None = None
+    environment: str = "aioruns"
 
 
 def scenarios(folder: Path = ROOT / "tests" / "benchmarks" / "scenarios") -> list[Scenario]:
@@ -66,7 +68,15 @@ def scenarios(folder: Path = ROOT / "tests" / "benchmarks" / "scenarios") -> lis
         source = path.read_text(encoding="utf-8")
         about = ast.get_docstring(ast.parse(source)) or ""
         rounds = re.search(r"^ROUNDS\b[^=]*= *(\d+)", source, re.MULTILINE)
-        found.append(Scenario(path.stem, about.partition("\n")[0], int(rounds[1]) if rounds else None))
+        environment = re.search(r'^ENVIRONMENT\b[^=]*= *"(\w+)"', source, re.MULTILINE)
+        found.append(
+            Scenario(
+                path.stem,
+                about.partition("\n")[0],
+                int(rounds[1]) if rounds else None,
+                environment[1] if environment else "aioruns",
+            )
+        )
     return found
 
 
@@ -125,8 +135,7 @@ class Harness:
 
     def _make_environments(self, results: Results) -> None:
         """Make the environments that are needed, and note what is in them."""
-        needed = [each.environment for each in self.contestants] + ["aioruns"] * bool(self.scenarios)
-        for name in dict.fromkeys(needed):
+        for name in dict.fromkeys(each.environment for each in (*self.contestants, *self.scenarios)):
             try:
                 self._pythons[name] = python = self.python_of(name)
                 described = call_for_json((python, "-m", "tests.benchmarks.describing"), seconds=LIMIT)
@@ -164,7 +173,9 @@ class Harness:
     def _ask(self, scenario: Scenario) -> dict[str, Any]:
         """Let a scenario answer its question."""
         limit = SCENARIO_LIMIT[self.effort]
-        outcome = self._execute("aioruns", f"scenarios.{scenario.name}", "--effort", self.effort, limit=limit)
+        outcome = self._execute(
+            scenario.environment, f"scenarios.{scenario.name}", "--effort", self.effort, limit=limit
+        )
         return outcome if "error" in outcome else {"report": outcome, "seconds": outcome.pop("seconds")}
 
     def _execute(self, environment: str, module: str, *arguments: str, limit: float) -> dict[str, Any]:

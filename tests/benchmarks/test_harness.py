@@ -180,13 +180,13 @@ def test_a_scenario_is_reported_by_its_medians() -> None:
 def test_every_contestant_is_a_program_with_an_environment_and_every_environment_is_used() -> None:
     folder = Path(__file__).parent / "contestants"
     assert all((folder / f"{each.module}.py").is_file() for each in CONTESTANTS)
-    assert {each.environment for each in CONTESTANTS} == set(ENVIRONMENTS)
+    assert {each.environment for each in (*CONTESTANTS, *scenarios())} == set(ENVIRONMENTS)
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
     assert modules == {each.module for each in CONTESTANTS}
 
 
 def test_scenarios_are_found_without_being_imported(tmp_path: Path) -> None:
     (tmp_path / "once.py").write_text('"""Why?\n\nSo."""\nimport no_such_module\nROUNDS: Final = 1\n', encoding="utf-8")
-    (tmp_path / "often.py").write_text("x = 1\n", encoding="utf-8")
+    (tmp_path / "often.py").write_text('ENVIRONMENT: Final = "web"\n', encoding="utf-8")
     (tmp_path / "_shared.py").write_text("", encoding="utf-8")
-    assert scenarios(tmp_path) == [Scenario("often"), Scenario("once", "Why?", 1)]
+    assert scenarios(tmp_path) == [Scenario("often", environment="web"), Scenario("once", "Why?", 1)]

@@ -15,6 +15,8 @@ ROOT: Final = Path(__file__).resolve().parents[3]
 
 ENVIRONMENTS: Final = {
     "aioruns": ("--editable", str(ROOT)),
+    # For scenarios. Playwright drives the browser that the machine has, and brings none.
+    "web": ("--editable", f"{ROOT}[web]", "playwright>=1.50"),
     "uvloop": ("--editable", str(ROOT), "uvloop==0.23.0"),
     "dbos": ("dbos==3.4.0",),
     "huey": ("huey==3.5.4",),

@@ -1,6 +1,6 @@
 // The view of one run: what it is doing, what it says, how it ended; and Cancel and Retry.
 import { Problem, cancelRun, getRun, logAddress, retryRun } from "./api.js";
-import { eachSecond } from "./clock.js";
+import { eachSecond, sleep, untilVisible } from "./clock.js";
 import { details } from "./details.js";
 import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
@@ -12,6 +12,9 @@ import { setTitle, statusBadge, statusWord, updateBadge } from "./status.js";
 import { followRun } from "./stream.js";
 import { visible, visibleLine } from "./text.js";
 import { Timeline } from "./timeline.js";
+
+/** Milliseconds between two tries while the server is away. */
+const AGAIN = 1000;
 
 /** @typedef {import("./api.js").Run} Run */
 
@@ -49,24 +52,44 @@ export async function showRun(main, { path, signal }) {
  * @param {HTMLElement} main
  */
 async function firstLook(id, signal, main) {
-  try {
-    if (!Number.isSafeInteger(id) || id < 1) throw new Problem(404, { detail: "There is no such run." });
-    const view = new RunView(await getRun(id, signal), signal);
-    const held = main.contains(document.activeElement);
-    fill(main, view.element);
-    view.log.rebuild();
-    if (held) view.heading.focus({ preventScroll: true });
-    return view;
-  } catch (error) {
-    if (signal.aborted) return null;
-    const title = h("h1", { class: "page-title", tabindex: "-1" }, `Run ${Number.isNaN(id) ? "" : id}`);
-    fill(
-      main,
-      title,
-      problemPanel(error, () => window.dispatchEvent(new HashChangeEvent("hashchange"))),
-    );
-    return null;
+  let shown = false;
+  while (!signal.aborted) {
+    try {
+      if (!Number.isSafeInteger(id) || id < 1) throw new Problem(404, { detail: "There is no such run." });
+      const view = new RunView(await getRun(id, signal), signal);
+      const held = main.contains(document.activeElement);
+      fill(main, view.element);
+      view.log.rebuild();
+      if (held) view.heading.focus({ preventScroll: true });
+      return view;
+    } catch (error) {
+      if (signal.aborted) return null;
+      const passing = error instanceof Problem && error.passing;
+      setConnection(passing);
+      if (!shown || !passing) refuseView(main, id, error);
+      shown = true;
+      if (!passing) return null;
+      await sleep(AGAIN, signal);
+      await untilVisible(signal);
+    }
   }
+  return null;
+}
+
+/**
+ * Show why there is no run to show.
+ *
+ * @param {HTMLElement} main
+ * @param {number} id
+ * @param {unknown} error
+ */
+function refuseView(main, id, error) {
+  const title = h("h1", { class: "page-title", tabindex: "-1" }, `Run ${Number.isNaN(id) ? "" : id}`);
+  fill(
+    main,
+    title,
+    problemPanel(error, () => window.dispatchEvent(new HashChangeEvent("hashchange"))),
+  );
 }
 
 class RunView {
