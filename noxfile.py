@@ -62,7 +62,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Drive the dashboard in Debian's Chromium, installed if it is missing; `-- --screenshots` renews those of the docs."""
+    """Drive the dashboard in Debian's Chromium, installed if missing; `-- --screenshots` renews the docs' pictures."""
     session.install("-e", ".[all]", *group("browser"))
     session.run("python", "tests/browser/install_chromium.py")
     session.run("pytest", "tests/browser", *session.posargs)
