@@ -18,6 +18,8 @@ __all__ = ["EventFeed"]
 
 PAGE: Final = 100
 """Events that are read at once, and that a subscriber holds while it reads nothing."""
+PAGE_CHARACTERS: Final = 256 * 1024
+"""How long the JSON of what it holds may be, unless it is a single event."""
 RECENT: Final = 1000
 """Events of one watched run that are kept for all its subscribers: no append here has more."""
 RECENT_CHARACTERS: Final = 4 * 1024 * 1024
@@ -99,6 +101,16 @@ class _Channel:
         if count > 0:
             self._characters -= sum(len(event.data_json) for event in self.recent[:count])
             del self.recent[:count]
+
+
+def _first_of(events: list[RunEvent]) -> list[RunEvent]:
+    """Return as many events as a subscriber that does not read may keep alive, one at least."""
+    size = 0
+    for count, event in enumerate(events, 1):
+        size += len(event.data_json)
+        if size >= PAGE_CHARACTERS:
+            return events[:count]
+    return events
 
 
 class EventFeed:
@@ -186,7 +198,7 @@ class EventFeed:
         cursor = after
         with self.watch(run_id) as channel:
             while True:
-                events = await self._next(channel, run_id, cursor)
+                events = _first_of(await self._next(channel, run_id, cursor))
                 if not events:
                     return
                 for event in events:

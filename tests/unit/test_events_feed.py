@@ -313,3 +313,18 @@ async def test_G10_a_subscriber_is_given_a_page_at_once_and_no_more() -> None:
         assert seqs(channel.after(0)) == list(range(1, PAGE + 1))
     shelf.end()
     await within(5, reader.task)
+
+
+async def test_G10_a_subscriber_holds_no_more_of_a_page_than_a_bound_and_misses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_events, "PAGE_CHARACTERS", 30)
+    monkeypatch.setattr(_events, "RECENT_CHARACTERS", 0)  # what is let go has to be read again
+    shelf = Shelf()
+    shelf.say(7, data_json='"ten char"')
+    reader = Reader(shelf)
+    await reader.has(1, 2, 3, 4, 5, 6, 7)
+    assert shelf.reads[:3] == [0, 3, 6]
+    shelf.end()
+    await within(5, reader.task)
+    assert seqs(reader.seen) == list(range(1, 9))

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from aioruns import ConfigurationError, ManagerClosed, RunManager
+from aioruns import ConfigurationError, ManagerClosed, RunError, RunManager
 from aioruns.web._actions import Authorize
 from aioruns.web._assets import Asset, load_assets
 from aioruns.web._edge import LOOPBACK, HostCheck, OwnPlace, SecurityHeaders
@@ -84,7 +84,7 @@ def create_app(
     app.include_router(router, prefix="/api", responses=problems(*refusals))
     app.add_route("/api/openapi.json", _checked(authorize, partial(_describe, app, secured=token is not None)))
     _add_dashboard(app, assets, authorize)
-    for error in (HTTPException, RequestValidationError):
+    for error in (HTTPException, RequestValidationError, RunError):
         app.add_exception_handler(error, answer_error)
     app.add_exception_handler(Exception, _answer_unexpected)
     app.add_middleware(HostCheck, allowed=tuple(allowed_hosts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 from urllib.parse import urlsplit
 
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from aioruns import RunError
-from aioruns.web._problems import Refusal, answer_error
+from aioruns.web._problems import Refusal, answer_error, invalid
 from aioruns.web._service import SERVICE, Service
 from aioruns.web._streams import TooManyStreams
 
@@ -24,6 +24,9 @@ __all__ = ["MAX_BODY", "GuardedRoute"]
 
 MAX_BODY: Final = 2 * 1024 * 1024
 """Bytes that the body of a request may have."""
+
+MAX_FIELDS: Final = 100
+"""Fields that a body may have, known or unknown."""
 
 _ERRORS: Final = (HTTPException, RequestValidationError, RunError, TooManyStreams, ClientDisconnect)
 
@@ -144,7 +147,14 @@ class JSONRequest(Request):
             raise Refusal("malformed-json", "it is nested too deeply") from None
         except ValueError as error:
             raise Refusal("malformed-json", str(error)) from None
+        _check_fields(value)
         return value
+
+
+def _check_fields(value: object) -> None:
+    """Refuse very many fields before each of them is found to be unknown, which takes a second or so."""
+    if isinstance(value, dict) and len(fields := cast("dict[str, Any]", value)) > MAX_FIELDS:
+        raise invalid(("body", "body", f"it has {len(fields):,} fields, of which no request has a dozen"))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

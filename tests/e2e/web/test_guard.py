@@ -179,9 +179,17 @@ async def test_a_header_that_makes_no_sense_is_named(client: httpx.AsyncClient) 
 
 
 async def test_of_very_many_mistakes_some_are_named(client: httpx.AsyncClient) -> None:
-    response = await client.post("/runs", json=ADD | {f"{'x' * 500}{number}": 1 for number in range(3000)})
+    unknown = {f"{'x' * 500}{number}": 1 for number in range(3000)}
+    response = await client.post("/runs", json={"job": "add", "args": unknown})
     assert len(problem(response, 422, "invalid-request")["errors"]) == 100
     assert len(response.content) < 50_000
+
+
+async def test_a_body_of_very_many_fields_is_refused_before_they_are_looked_at(client: httpx.AsyncClient) -> None:
+    response = await client.post("/runs", json=ADD | {f"field{number}": 1 for number in range(101)})
+    (error,) = problem(response, 422, "invalid-request")["errors"]
+    assert (error["name"], error["in"]) == ("body", "body")
+    assert error["detail"].startswith(f"it has {len(ADD) + 101} fields")
 
 
 async def test_values_that_are_merely_strange_are_taken(client: httpx.AsyncClient, web_manager: RunManager) -> None:
