@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from aioruns import ConfigurationError, RunManager
 from aioruns.web._app import create_app, opened
 from aioruns.web._edge import LOOPBACK
-from aioruns.web._streams import MAX_STREAMS, end_streams, signals_left_alone
+from aioruns.web._streams import MAX_STREAMS, SIGNALS, end_streams, signals_left_alone
 
 __all__ = ["serve", "serve_beside"]
 
@@ -30,8 +30,6 @@ GRACE: Final = 5
 """Seconds for which answers that are under way may hold up the end of the server."""
 LAST_EVENT: Final = 1
 """Seconds for which the streams of a run that has just ended may take to tell so, where only runs end the server."""
-
-SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
 log = logging.getLogger("aioruns.web")
 

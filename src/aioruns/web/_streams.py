@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from types import FrameType
 from typing import ClassVar, Final, Self
 
-__all__ = ["MAX_STREAMS", "OpenStreams", "TooManyStreams", "end_streams", "signals_left_alone"]
+__all__ = ["MAX_STREAMS", "SIGNALS", "OpenStreams", "TooManyStreams", "end_streams", "signals_left_alone"]
 
 MAX_STREAMS: Final = 10_000
 """How many event streams one router has open at a time, unless it is told otherwise."""
