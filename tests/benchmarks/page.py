@@ -221,7 +221,7 @@ def write(results: Results, folder: Path) -> None:
     else:
         for old in (folder / FOLDER).glob("*.svg"):
             old.unlink()
-        for each in pictures(results):
+        for each in filter(lambda picture: picture.bars or picture.lines, pictures(results)):
             draw(each, folder / FOLDER / each.file)
         drawn = True
     (folder / f"{FOLDER}.md").write_text(page(results, with_plots=drawn), encoding="utf-8")

@@ -45,7 +45,8 @@ def serving(make: Callable[[Path], FastAPI], folder: Path) -> Generator[int]:
 
 
 def _serve(make: Callable[[Path], FastAPI], folder: Path, ready: Connection) -> None:
-    config = uvicorn.Config(make(folder), port=0, log_level="warning", access_log=False)
+    # The client keeps connections for peaks; the server must not close them for being idle.
+    config = uvicorn.Config(make(folder), port=0, log_level="warning", access_log=False, timeout_keep_alive=600)
 
     async def serve() -> None:
         server = uvicorn.Server(config)
