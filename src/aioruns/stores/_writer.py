@@ -23,7 +23,7 @@ LARGEST: Final = 1000
 answers them all in one turn, and for other processes, which wait meanwhile."""
 
 
-AT_ONCE: Final = 50
+AT_ONCE: Final = 10
 """Operations that are answered in one turn of the event loop."""
 
 
