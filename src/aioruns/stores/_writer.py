@@ -19,8 +19,8 @@ TEARDOWN: Final = 2.0
 
 
 LARGEST: Final = 1000
-"""Operations in one transaction: enough for what a commit costs not to count, and few enough for the event loop, which
-answers them all in one turn, and for other processes, which wait meanwhile."""
+"""Operations in one transaction: enough for what a commit costs not to count, and few enough for other processes,
+which wait meanwhile."""
 
 
 AT_ONCE: Final = 10
