@@ -207,7 +207,7 @@ def _scenarios(results: Results, picture: Callable[[Picture], str]) -> Iterator[
 
 
 def _image(picture: Picture) -> str:
-    return f"\n![{picture.title}]({FOLDER}/{picture.file})\n"
+    return "" if picture.empty else f"\n![{picture.title}]({FOLDER}/{picture.file})\n"
 
 
 def write(results: Results, folder: Path) -> None:
@@ -221,7 +221,8 @@ def write(results: Results, folder: Path) -> None:
     else:
         for old in (folder / FOLDER).glob("*.svg"):
             old.unlink()
-        for each in filter(lambda picture: picture.bars or picture.lines, pictures(results)):
-            draw(each, folder / FOLDER / each.file)
+        for each in pictures(results):
+            if not each.empty:
+                draw(each, folder / FOLDER / each.file)
         drawn = True
     (folder / f"{FOLDER}.md").write_text(page(results, with_plots=drawn), encoding="utf-8")

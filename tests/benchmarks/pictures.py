@@ -38,6 +38,11 @@ class Picture:
         """Its file, beside the others."""
         return re.sub(r"\W+", "-", self.title.lower()).strip("-") + ".svg"
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of it was measured."""
+        return not (self.bars or self.lines)
+
 
 def contest(results: Results, contestants: Sequence[str], workload: str, figure: str, *, title: str, x: str) -> Picture:
     """Compare the contestants by a figure."""

@@ -71,6 +71,7 @@ def test_a_session_measures_and_writes_its_page_although_a_contestant_dies(tmp_p
     assert re.search(r"^\| dbos +\| +– \| +failed \|", text, re.MULTILINE)
     assert re.search(r"closed-100 failed: `.*no_such_module", text)
     assert re.search(r"It failed: `.*no_such_scenario", text)
+    assert all((tmp_path / picture).is_file() for picture in re.findall(r"\]\((benchmarks/\S+\.svg)\)", text))
     with_plots = "](benchmarks/throughput-at-100-concurrent.svg)" in text
     again = page(Results.load(tmp_path / "benchmarks" / "results.json"), with_plots=with_plots)
     assert again == text
