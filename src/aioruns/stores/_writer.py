@@ -24,7 +24,14 @@ which wait meanwhile."""
 
 
 AT_ONCE: Final = 10
-"""Operations that are answered in one turn of the event loop."""
+"""Operations that are answered in one turn of the event loop, since each of those who wait has something to do then."""
+
+TURNS: Final = 30
+"""Turns of the event loop in which a batch is answered, at most: it may have other work to do in each of them."""
+
+JOIN: Final = 2
+"""Turns of the event loop in which those who were answered may come with what they do next: a run that was inserted
+begins in the second. The next batch has all of that, and is not begun for the first few."""
 
 
 class GroupCommit(Generic[Op]):
@@ -48,6 +55,7 @@ class GroupCommit(Generic[Op]):
         self._wake = asyncio.Event()
         self._quiet = False  # the last batch was a single operation: the next is likely to be one too
         self._lone = False  # an operation is being committed in the task that handed it in
+        self._answering = False  # a batch is being answered: who belongs to the next one is on the way
         self._loop = asyncio.get_running_loop()
         self._closing = False
         self._torn = False
@@ -103,7 +111,7 @@ class GroupCommit(Generic[Op]):
     async def _serve(self) -> None:
         while not self._expired and not (self._closing and not self._pending):
             try:
-                if self._lone or not (self._batch or self._waiting):
+                if self._lone or (self._answering and not self._torn) or not (self._batch or self._waiting):
                     self._wake.clear()
                     await self._wake.wait()
                     continue
@@ -130,17 +138,25 @@ class GroupCommit(Generic[Op]):
             results = await self._commit([op for op, _ in self._batch])
         except Exception as error:  # noqa: BLE001 - every waiter must be answered, whatever this was
             results = [error] * len(self._batch)
-        batch, self._batch = self._batch, []
-        self._answer([future for _, future in batch], results)
+        answers = [(future, result) for (_, future), result in zip(self._batch, results, strict=True)]
+        self._batch = []
+        self._answering = True
+        self._answer(answers, max(AT_ONCE, len(answers) // TURNS), JOIN)
 
-    def _answer(self, waiters: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
-        """Resolve waiters: a few in each turn of the event loop, since each of them has something to do then."""
-        for future, result in zip(waiters[:AT_ONCE], results, strict=False):
+    def _answer(self, answers: Sequence[tuple[asyncio.Future[Any], Any]], at_once: int, turns: int) -> None:
+        """Resolve waiters, some in each turn of the event loop; then let the next batch begin."""
+        # The rest is seen to first: an interrupt from the keyboard may be raised in here.
+        if len(answers) > at_once:
+            self._loop.call_soon(self._answer, answers[at_once:], at_once, turns)
+        elif turns:
+            self._loop.call_soon(self._answer, (), at_once, turns - 1)
+        else:
+            self._answering = False
+            self._wake.set()
+        for future, result in answers[:at_once]:
             if future.done():
                 continue
             if isinstance(result, Exception):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        if len(waiters) > AT_ONCE:
-            self._loop.call_soon(self._answer, waiters[AT_ONCE:], results[AT_ONCE:])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.support import turns
+from tests.support import eventually, turns
 from tests.unit.stores.ledger import Ledger
 
 from aioruns.errors import StoreUnavailable
@@ -77,6 +77,33 @@ async def test_batch_has_a_largest_size_and_the_rest_follows_in_order(
     ledger.open.set()
     await asyncio.gather(first, *others)
     assert ledger.batches == [["first"], ["a", "b", "c"], ["d", "e", "f"], ["g", "h"]]
+
+
+async def test_what_those_do_next_who_were_answered_is_committed_together(
+    ledger: Ledger, writer: GroupCommit[str]
+) -> None:
+    """Also if it is a task of theirs that does it, as with a run that was inserted; of many, not the first few."""
+
+    async def act(number: int) -> None:
+        await writer.submit(f"{number} begins")
+        await asyncio.create_task(writer.submit(f"{number} ends"))
+
+    first, others = await submit_while_committing(ledger, writer)
+    acting = [asyncio.create_task(act(number)) for number in range(100)]
+    await asyncio.sleep(0)
+    ledger.open.set()
+    await asyncio.gather(first, *others, *acting)
+    assert [len(batch) for batch in ledger.batches] == [1, 100, 100]
+
+
+async def test_a_batch_is_answered_in_few_turns_however_large_it_is(ledger: Ledger, writer: GroupCommit[str]) -> None:
+    first, others = await submit_while_committing(ledger, writer, *map(str, range(1000)))
+    ledger.open.set()
+    await first
+    await eventually(lambda: others[0].done())
+    await turns(_writer.TURNS)
+    assert all(task.done() for task in others)
+    assert [len(batch) for batch in ledger.batches] == [1, 1000]
 
 
 async def test_operation_is_in_line_before_its_caller_yields(ledger: Ledger, writer: GroupCommit[str]) -> None:
