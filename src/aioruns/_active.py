@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
-from aioruns._cancel_event import CancelEvent
+from aioruns._cancel_event import CancelEvent, LazyEvent
 from aioruns._context import RunContext
 from aioruns._jobs import Work
 from aioruns._lifecycle import RunStatus
@@ -63,7 +63,7 @@ class ActiveRun:
         timed_out: Its time is over.
         interrupting: Its manager stops.
         lost: It belongs to this manager no longer.
-        ended: Done when there is nothing more to wait for: it is stored as ended, or ``failure`` says why not.
+        ended: Set when there is nothing more to wait for: it is stored as ended, or ``failure`` says why not.
         failure: Why the end could not be stored so far.
         result: What the function returned.
         error: What it raised.
@@ -102,7 +102,7 @@ class ActiveRun:
         self.timed_out: bool = False
         self.interrupting: bool = False
         self.lost: bool = False
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended: LazyEvent = LazyEvent()
         self.failure: StoreUnavailable | ManagerClosed | None = None
         self.result: Any = None
         self.error: BaseException | None = None
@@ -137,12 +137,7 @@ class ActiveRun:
     def give_up(self, failure: StoreUnavailable | ManagerClosed) -> None:
         """Tell those who wait for the end that it is not stored at present, and why."""
         self.failure = failure
-        self.tell_waiters()
-
-    def tell_waiters(self) -> None:
-        """Tell those who wait for the end that there is nothing more to wait for."""
-        if not self.ended.done():
-            self.ended.set_result(None)
+        self.ended.set()
 
     @property
     def fence(self) -> Fence:

@@ -1,4 +1,4 @@
-"""The event that asks a function to end: awaited on the event loop, or waited for in a thread."""
+"""The event that asks a function to end: awaited on the event loop, or waited for in a thread; and its lazy base."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from aioruns.errors import ConfigurationError
 
-__all__ = ["CancelEvent"]
+__all__ = ["CancelEvent", "LazyEvent"]
 
 
 _creation = threading.Lock()
@@ -23,49 +23,68 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-class CancelEvent(asyncio.Event):
-    """The event that is set when cancel is requested; it can be awaited on the event loop's thread only.
+class LazyEvent(asyncio.Event):
+    """An event that does without what ``asyncio.Event`` keeps for those who wait, 0.7 KB, until somebody does.
 
-    Every run has one, and of most runs nobody ever waits for it: it does without what ``asyncio.Event`` keeps for those
-    who wait, 0.7 KB, until somebody does.
+    Every run has two, and for most of them nobody ever waits.
     """
 
     def __init__(self) -> None:
-        self._home = _running_loop()
-        self._requested = False
+        self._happened = False
         self._waiting: tuple[asyncio.Future[Literal[True]], ...] = ()
-        self._threads: threading.Event | None = None
 
     def __repr__(self) -> str:
-        return f"<CancelEvent {'set' if self._requested else 'unset'}>"
+        return f"<{type(self).__name__} {'set' if self._happened else 'unset'}>"
 
     def is_set(self) -> bool:
-        """Whether cancel is requested. Safe in any thread."""
-        return self._requested
+        """Whether it is set. Safe in any thread."""
+        return self._happened
 
     def set(self) -> None:
         """Set the event and wake those who wait for it."""
-        self._requested = True
-        for waiter in self._waiting:
+        self._happened = True
+        waiting, self._waiting = self._waiting, ()
+        for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(True)
-        with _creation:
-            if self._threads is not None:
-                self._threads.set()
 
     def clear(self) -> None:
-        """Take the request back for who looks from now on; the task has been cancelled all the same."""
-        self._requested = False
+        """Let those wait who look from now on."""
+        self._happened = False
+
+    def wait(self) -> CoroutineType[Any, Any, Literal[True]]:
+        """Wait until it is set. Cancelling the wait changes nothing."""
+        return self._wait()
 
     async def _wait(self) -> Literal[True]:
-        if self._requested:
+        if self._happened:
             return True
         waiter: asyncio.Future[Literal[True]] = asyncio.get_running_loop().create_future()
         self._waiting = (*self._waiting, waiter)
         try:
             return await waiter
-        finally:
+        except BaseException:
             self._waiting = tuple(each for each in self._waiting if each is not waiter)
+            raise
+
+
+class CancelEvent(LazyEvent):
+    """The event that is set when cancel is requested; it can be awaited on the event loop's thread only.
+
+    Cleared, it takes the request back for who looks from then on; the task has been cancelled all the same.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._home = _running_loop()
+        self._threads: threading.Event | None = None
+
+    def set(self) -> None:
+        """Set the event and wake those who wait for it."""
+        super().set()
+        with _creation:
+            if self._threads is not None:
+                self._threads.set()
 
     def wait(self) -> CoroutineType[Any, Any, Literal[True]]:
         """Wait until cancel is requested.
@@ -78,7 +97,7 @@ class CancelEvent(asyncio.Event):
                 "cancel_event cannot be awaited in a plain function:"
                 " use ctx.wait_cancelled(timeout) or ctx.cancel_requested"
             )
-        return self._wait()
+        return super().wait()
 
     def wait_in_thread(self, timeout: float | None) -> bool:
         """Block this thread until cancel is requested, ``timeout`` seconds at most; return whether it is.

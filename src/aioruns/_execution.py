@@ -194,7 +194,7 @@ class Executor:
         active.work.discard()
         active.end_function()
         self._on_end(active)
-        active.tell_waiters()
+        active.ended.set()
 
     async def leave(self, active: ActiveRun) -> asyncio.CancelledError | None:
         """Let go of a run that has been ended by somebody else."""

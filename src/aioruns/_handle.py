@@ -63,7 +63,7 @@ class RunHandle(Generic[T_co]):
         return self._result().__await__()
 
     async def _result(self) -> T_co:
-        run = await self.wait()
+        run = await self._manager._wait(self.id, self._active, None)  # pyright: ignore[reportPrivateUsage]
         here = self._active if self._active is not None and not self._active.lost else None
         if run.status is RunStatus.COMPLETED:
             if here is not None:

@@ -336,7 +336,7 @@ class RunManager:
 
     async def _wait(self, run_id: int, active: ActiveRun | None, timeout: float | None) -> Run:
         seconds = check_seconds(timeout, what="timeout", zero=True)
-        if active is not None and active.ended.done():  # also after the manager was closed
+        if active is not None and active.ended.is_set():  # also after the manager was closed
             return active.outcome()
         return await self._lifespan.to_ask().reader.wait(run_id, active, seconds)
 

@@ -37,7 +37,7 @@ def now_micros() -> int:
 
 def from_micros(micros: int) -> datetime:
     """Turn stored microseconds into an aware UTC datetime, exactly."""
-    return _EPOCH + timedelta(microseconds=micros)
+    return _EPOCH + timedelta(0, 0, micros)  # by name, it takes half as long again
 
 
 def to_micros(moment: datetime, *, what: str) -> int:

@@ -270,6 +270,8 @@ class Outbox:
         self.fail(error)
 
     def _resolve_flushes(self) -> None:
+        if not self._flushes:
+            return
         waiting: list[tuple[int, asyncio.Future[None]]] = []
         for target, future in self._flushes:
             if future.done():

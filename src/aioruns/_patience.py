@@ -42,10 +42,10 @@ class _Bounded:
     def __init__(self, store: Store, seconds: float) -> None:
         self.store = store
         self.seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self._calls: dict[asyncio.Task[Any], tuple[float, int]] = {}  # in order: deadline, and cancellations before
-        self._given_up: dict[asyncio.Task[Any], str] = {}  # why
-        self._timer: asyncio.TimerHandle | None = None
+        self.loop = asyncio.get_running_loop()
+        self.calls: dict[asyncio.Task[Any], tuple[float, int]] = {}  # in order: deadline, and cancellations before
+        self.given_up: dict[asyncio.Task[Any], str] = {}  # why
+        self.timer: asyncio.TimerHandle | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
@@ -54,24 +54,46 @@ class _Bounded:
         try:
             await self.store.aclose()
         finally:
-            for task in self._calls:  # nobody answers them any more
+            for task in self.calls:  # nobody answers them any more
                 self._give_up(task, "the store was closed before it answered")
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
 
-    async def call(self, verb: Callable[..., Awaitable[Any]], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
+    def wait_until(self, when: float) -> None:
+        self.timer = self.loop.call_at(when, self._give_up_late, when, context=contextvars.Context())
+
+    def _give_up_late(self, due: float) -> None:
+        self.timer = None
+        now = self.loop.time()
+        if now - due > LATE:  # the event loop stood still: the answers may have come, and wait behind this
+            self.wait_until(now + LATE)
+            return
+        for task, (deadline, _) in self.calls.items():
+            if deadline > now:
+                self.wait_until(deadline)
+                return
+            self._give_up(task, f"the store has not answered within {self.seconds:g} s")
+
+    def _give_up(self, task: asyncio.Task[Any], why: str) -> None:
+        if task not in self.given_up:
+            self.given_up[task] = why
+            task.cancel()
+
+
+def _verb(name: str) -> Callable[..., Awaitable[Any]]:
+    async def ask(self: _Bounded, *args: Any, **options: Any) -> Any:
+        task = cast("asyncio.Task[Any]", asyncio.current_task(self.loop))
         cancellations = task.cancelling()
-        deadline = self._loop.time() + self.seconds
-        self._calls[task] = deadline, cancellations
-        if self._timer is None:
-            self._wait_until(deadline)
+        deadline = self.loop.time() + self.seconds
+        self.calls[task] = deadline, cancellations
+        if self.timer is None:
+            self.wait_until(deadline)
         try:
-            return await verb(*args, **options)
+            return await getattr(self.store, name)(*args, **options)
         except asyncio.CancelledError:
-            if task in self._given_up and task.cancelling() - 1 <= cancellations:  # nobody but us has cancelled it
-                raise StoreUnavailable(self._given_up[task]) from None
+            if task in self.given_up and task.cancelling() - 1 <= cancellations:  # nobody but us has cancelled it
+                raise StoreUnavailable(self.given_up[task]) from None
             raise
         except RunError:
             raise
@@ -79,34 +101,9 @@ class _Bounded:
             log.exception("the store failed in a way that is not known")
             raise StoreUnavailable(f"the store failed: {type(error).__name__}: {error}") from error
         finally:
-            del self._calls[task]
-            if self._given_up.pop(task, None):
+            del self.calls[task]
+            if self.given_up.pop(task, None):
                 task.uncancel()
-
-    def _wait_until(self, when: float) -> None:
-        self._timer = self._loop.call_at(when, self._give_up_late, when, context=contextvars.Context())
-
-    def _give_up_late(self, due: float) -> None:
-        self._timer = None
-        now = self._loop.time()
-        if now - due > LATE:  # the event loop stood still: the answers may have come, and wait behind this
-            self._wait_until(now + LATE)
-            return
-        for task, (deadline, _) in self._calls.items():
-            if deadline > now:
-                self._wait_until(deadline)
-                return
-            self._give_up(task, f"the store has not answered within {self.seconds:g} s")
-
-    def _give_up(self, task: asyncio.Task[Any], why: str) -> None:
-        if task not in self._given_up:
-            self._given_up[task] = why
-            task.cancel()
-
-
-def _verb(name: str) -> Callable[..., Awaitable[Any]]:
-    def ask(self: _Bounded, *args: Any, **options: Any) -> Awaitable[Any]:
-        return self.call(getattr(self.store, name), args, options)
 
     return ask
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from aioruns._active import ActiveRun
 from aioruns._model import Run, RunEvent, RunFilter, to_micros
-from aioruns._owned import until_done
 from aioruns.abc import Store
 from aioruns.errors import ConfigurationError, RunNotFound
 
 __all__ = ["Reader", "check_after", "check_id", "check_limit", "check_periods"]
+
+T = TypeVar("T")
 
 MAX_PAGE: Final = 1000
 """Runs or events that may be read at once."""
@@ -112,11 +112,19 @@ class Reader:
             if not run.active:
                 return run
             active = self._registry.get(run_id)
-        async with nullcontext() if timeout is None else asyncio.timeout(None if timeout == math.inf else timeout):
-            if active is None:
-                return await self._wait_elsewhere(run_id)
-            await until_done(active.ended)
-            return active.outcome()
+        if active is None:
+            return await _within(timeout, self._wait_elsewhere(run_id))
+        await _within(timeout, active.ended.wait())
+        return active.outcome()
+
+
+def _within(seconds: float | None, waiting: Awaitable[T]) -> Awaitable[T]:
+    return waiting if seconds is None or seconds == math.inf else _cut_off(seconds, waiting)
+
+
+async def _cut_off(seconds: float, waiting: Awaitable[T]) -> T:
+    async with asyncio.timeout(seconds):
+        return await waiting
 
 
 def check_id(run_id: int) -> int:

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from aioruns._active import ActiveRun
 from aioruns._lifecycle import RunStatus
 from aioruns._model import Run, now_micros
-from aioruns._owned import OwnedTasks, insist, settle, until_done
+from aioruns._owned import OwnedTasks, insist, settle
 from aioruns._tickets import Ticket
 from aioruns.abc import NewRun, Store
 
@@ -115,7 +115,7 @@ class Starter:
         failure = self._begin(ticket, run, inserted)
         self._leave(section)
         if failure is not None:
-            await until_done(active.ended)
+            await active.ended.wait()
             raise failure
         if not inserted:
             ticket.check_shared(run)

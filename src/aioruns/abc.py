@@ -21,6 +21,8 @@ from aioruns._lifecycle import RunStatus
 from aioruns._model import Run, RunCount, RunEvent, RunFilter
 from aioruns._outbox import NewEvent
 
+# Structs that hold nothing but plain values are none of the cycle collector's business: gc=False.
+
 __all__ = ["Ending", "Fence", "NewEvent", "NewRun", "Store"]
 
 
@@ -36,7 +38,7 @@ class Fence(NamedTuple):
     attempt: int
 
 
-class NewRun(Struct, kw_only=True):
+class NewRun(Struct, kw_only=True, gc=False):
     """A run to be inserted.
 
     Attributes:
@@ -69,7 +71,7 @@ class NewRun(Struct, kw_only=True):
     arguments_json: str | None = None
 
 
-class Ending(Struct, kw_only=True):
+class Ending(Struct, kw_only=True, gc=False):
     """How a run ended.
 
     Attributes:

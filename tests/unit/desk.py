@@ -15,7 +15,6 @@ from aioruns._execution import Executor
 from aioruns._jobs import work_of
 from aioruns._model import now_micros
 from aioruns._outbox import Budget
-from aioruns._owned import until_done
 from aioruns._redaction import redact_secrets
 from aioruns.abc import Ending, Fence, Store
 
@@ -99,7 +98,7 @@ class Desk:
         """Wait until a run is over in every respect, and give what was stored of it last."""
         assert active.task is not None
         await within(10, asyncio.wait((active.task,)))
-        await within(10, until_done(active.ended))
+        await within(10, active.ended.wait())
         return self.endings[-1]
 
 

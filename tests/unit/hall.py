@@ -99,7 +99,7 @@ class Hall:
     def _fail(self, active: ActiveRun, error: BaseException) -> None:
         assert error is self.trouble
         self.said.append(f"fail {active.run.id}")
-        asyncio.get_running_loop().call_soon(active.tell_waiters)
+        asyncio.get_running_loop().call_soon(active.ended.set)
 
     def _doubt(self) -> None:
         self.said.append("doubt")

@@ -11,7 +11,6 @@ from tests.unit.desk import FENCE, Desk, gives, row, says_and_gives, waits
 from tests.unit.streams import within
 
 from aioruns import LeaseLost, Run, StoreUnavailable, _execution
-from aioruns._owned import until_done
 
 pytestmark = pytest.mark.asyncio
 
@@ -44,7 +43,7 @@ async def test_C9_a_pending_run_that_somebody_has_ended_never_begins_and_ends_as
     desk.claimed = None
     desk.stored = row("cancelled")
     active = desk.launch(gives(), stored=row("pending"))
-    await within(5, until_done(active.ended))
+    await within(5, active.ended.wait())
     assert desk.calls == [("claim", FENCE), ("get", None)]
     assert active.run is desk.stored
     assert desk.told == ["end 7"]
@@ -54,7 +53,7 @@ async def test_C9_a_pending_run_that_somebody_has_ended_never_begins_and_ends_as
 async def test_G5_who_waits_for_a_run_that_cannot_be_claimed_is_told_so() -> None:
     desk = Desk(*(StoreUnavailable("away") for _ in range(1000)), patience=0)
     active = desk.launch(gives(), stored=row("pending"))
-    await within(5, until_done(active.ended))
+    await within(5, active.ended.wait())
     with pytest.raises(StoreUnavailable, match="away"):
         active.outcome()
     desk.troubles.clear()
@@ -138,7 +137,7 @@ async def test_a_cancellation_while_a_lost_run_is_read_is_passed_on() -> None:
 async def test_G5_who_waits_for_a_lost_run_is_told_that_its_end_cannot_be_read() -> None:
     desk = Desk(LeaseLost(7), *(StoreUnavailable("away") for _ in range(1000)), patience=0)
     active = desk.launch(gives())
-    await within(5, until_done(active.ended))
+    await within(5, active.ended.wait())
     with pytest.raises(StoreUnavailable, match="away"):
         active.outcome()
     desk.troubles.clear()
@@ -172,7 +171,7 @@ async def test_F2_pauses_become_longer_up_to_a_limit(monkeypatch: pytest.MonkeyP
     desk = Desk(*(StoreUnavailable("away") for _ in range(8)))
     monkeypatch.setattr(asyncio, "wait", note_pause)
     active = desk.launch(gives())
-    await within(10, until_done(active.ended))
+    await within(10, active.ended.wait())
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 
@@ -193,7 +192,7 @@ async def test_G5_after_a_time_waiters_are_told_and_the_end_is_stored_all_the_sa
     flushing = asyncio.ensure_future(active.outbox.flush())
     await turns(2)
     go_on.set()
-    await within(5, until_done(active.ended))
+    await within(5, active.ended.wait())
     with pytest.raises(StoreUnavailable, match="the disk is full"):
         active.outcome()
     with pytest.raises(StoreUnavailable, match="the disk is full"):
@@ -212,7 +211,7 @@ async def test_G5_an_end_that_is_given_up_at_close_is_told_and_forgotten() -> No
     desk = Desk(*(StoreUnavailable(f"away for the {time}. time") for time in range(1000)))
     active = desk.launch(gives())
     await eventually(lambda: len(desk.calls) > 2)
-    assert not active.ended.done()
+    assert not active.ended.is_set()
     desk.executor.give_up()
     desk.executor.give_up()
     await desk.ended(active)

@@ -57,8 +57,8 @@ def kept(manager: RunManager) -> dict[str, int]:
         "flushes": len(engine._flusher._tasks),
         "ends": len(engine._executor._rest),
         "launched": len(engine._executor._launched),
-        "calls": len(engine.store._calls),  # pyright: ignore[reportAttributeAccessIssue]
-        "given up": len(engine.store._given_up),  # pyright: ignore[reportAttributeAccessIssue]
+        "calls": len(engine.store.calls),  # pyright: ignore[reportAttributeAccessIssue]
+        "given up": len(engine.store.given_up),  # pyright: ignore[reportAttributeAccessIssue]
     }
 
 

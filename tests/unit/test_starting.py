@@ -127,7 +127,7 @@ async def test_S2_the_error_comes_when_the_failure_is_stored_and_the_key_is_not_
     assert not failing.done()
     hall.trouble = None
     await within(5, hall.start(key="k"))
-    ended[0].tell_waiters()
+    ended[0].ended.set()
     with pytest.raises(MemoryError):
         await failing
 

@@ -25,13 +25,13 @@ from aioruns.stores.sqlite._queries import COLUMNS, Row, chunks, many, query, ru
 __all__ = ["Append", "Cancel", "Claim", "Finish", "Insert", "Op", "Prune", "Script", "commit"]
 
 
-class Insert(Struct):
+class Insert(Struct, gc=False):
     """Insert a run; answers with the run and whether it was inserted."""
 
     new: NewRun
 
 
-class Claim(Struct):
+class Claim(Struct, gc=False):
     """Take a run from pending to running; answers with the run, or None."""
 
     run_id: int
@@ -39,7 +39,7 @@ class Claim(Struct):
     at: int
 
 
-class Append(Struct):
+class Append(Struct, gc=False):
     """Append events; answers with the ``seq`` of those that it stored."""
 
     run_id: int
@@ -47,7 +47,7 @@ class Append(Struct):
     events: Sequence[NewEvent]
 
 
-class Cancel(Struct):
+class Cancel(Struct, gc=False):
     """Record that a run is to end; answers with the run, or None."""
 
     run_id: int
@@ -56,7 +56,7 @@ class Cancel(Struct):
     unless_shared: bool
 
 
-class Finish(Struct):
+class Finish(Struct, gc=False):
     """End a run; answers with the run."""
 
     run_id: int
@@ -64,13 +64,13 @@ class Finish(Struct):
     ending: Ending
 
 
-class Prune(Struct):
+class Prune(Struct, gc=False):
     """Delete runs that have ended, in order, until a moment is over; answers with those that are gone, one at least."""
 
     run_ids: Sequence[int]
 
 
-class Script(Struct):
+class Script(Struct, gc=False):
     """Rare statements, in order; answers with the rows of each."""
 
     statements: Sequence[tuple[str, Sequence[Any] | Mapping[str, Any]]]
@@ -158,10 +158,12 @@ def _insert(cursor: sqlite3.Cursor, group: _Group, answers: _Answers) -> None:
         values = tuple(chain.from_iterable(_columns_of(op.new) for _, op in chunk))
         cursor.execute(many("insert_run", len(chunk), 16), values)
         for (index, op), run_id in zip(chunk, _inserted_ids(cursor, chunk), strict=True):
-            if run_id is None:
-                answers[index] = _in_the_way(cursor, op.new)
-            else:
+            if run_id is not None:
                 answers[index] = _as_inserted(run_id, op.new), True
+            elif (met := _in_the_way(cursor, op.new)) is not None:
+                answers[index] = met
+            else:  # alone, and so in no transaction: it was gone before it could be read
+                _insert(cursor, [(index, op)], answers)
 
 
 def _inserted_ids(cursor: sqlite3.Cursor, chunk: Sequence[tuple[int, Insert]]) -> Sequence[int | None]:
@@ -184,7 +186,8 @@ def _inserted_ids(cursor: sqlite3.Cursor, chunk: Sequence[tuple[int, Insert]]) -
 def _columns_of(new: NewRun) -> tuple[Any, ...]:
     return (
         new.job, new.status, new.key, new.key, new.idempotency_key, new.idempotency_key is not None,
-        new.manager_id, new.token, 1, new.timeout, encode(new.tags, what="tags"), new.triggered_by, new.retry_of,
+        new.manager_id, new.token, 1, new.timeout, encode(new.tags, what="tags") if new.tags else "[]",
+        new.triggered_by, new.retry_of,
         new.arguments_json, new.created_at, new.created_at if new.status is RunStatus.RUNNING else None,
     )  # fmt: skip
 

@@ -6,7 +6,8 @@ import asyncio
 import os
 import socket
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import CoroutineType
 from typing import Any, Final, cast
 
 import aiosqlite
@@ -176,7 +177,7 @@ class SQLiteStore:
         if self._file is not None and file_of(self._database) != self._file:
             raise StoreUnavailable(f"the database {self.path} is unavailable: another file has taken its place")
 
-    def _submit(self, op: Op) -> Awaitable[Any]:
+    def _submit(self, op: Op) -> CoroutineType[Any, Any, Any]:
         if self._writer is None:
             raise StoreUnavailable(f"the database {self.path} is not open")
         return self._writer.submit(op)
@@ -288,30 +289,29 @@ class SQLiteStore:
 
     # Runs
 
-    async def insert_run(self, new: NewRun) -> tuple[Run, bool]:
-        """See ``Store``."""
-        while True:
-            answer = await self._submit(Insert(new))
-            if answer is not None:  # else whatever stood in the way was gone before it could be read
-                return answer
+    # Plain functions, which give the coroutine of the writer: one less for each call that waits for its commit.
 
-    async def claim_run(self, run_id: int, fence: Fence, *, at: int) -> Run | None:
+    def insert_run(self, new: NewRun) -> CoroutineType[Any, Any, tuple[Run, bool]]:
         """See ``Store``."""
-        return await self._submit(Claim(run_id, fence, at))
+        return self._submit(Insert(new))
 
-    async def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> range:
+    def claim_run(self, run_id: int, fence: Fence, *, at: int) -> CoroutineType[Any, Any, Run | None]:
         """See ``Store``."""
-        return await self._submit(Append(run_id, fence, events))
+        return self._submit(Claim(run_id, fence, at))
 
-    async def request_cancel(
+    def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> CoroutineType[Any, Any, range]:
+        """See ``Store``."""
+        return self._submit(Append(run_id, fence, events))
+
+    def request_cancel(
         self, run_id: int, *, at: int, reason: str | None = None, unless_shared: bool = False
-    ) -> Run | None:
+    ) -> CoroutineType[Any, Any, Run | None]:
         """See ``Store``."""
-        return await self._submit(Cancel(run_id, at, reason, unless_shared))
+        return self._submit(Cancel(run_id, at, reason, unless_shared))
 
-    async def finish_run(self, run_id: int, fence: Fence, ending: Ending) -> Run:
+    def finish_run(self, run_id: int, fence: Fence, ending: Ending) -> CoroutineType[Any, Any, Run]:
         """See ``Store``."""
-        return await self._submit(Finish(run_id, fence, ending))
+        return self._submit(Finish(run_id, fence, ending))
 
     async def get_run(self, run_id: int) -> Run | None:
         """See ``Store``."""

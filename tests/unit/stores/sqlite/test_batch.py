@@ -96,6 +96,29 @@ async def test_G11_statements_are_executed_on_the_threads_of_the_database(store:
     assert threading.get_ident() not in threads
 
 
+async def test_S1_insert_whose_key_comes_free_before_its_holder_is_read_is_made(
+    store: SQLiteStore, database: Path
+) -> None:
+    holder, _ = await store.insert_run(new(7, key="a"))
+    ended: list[str] = []
+
+    def end_holder(sql: str) -> None:
+        if "WHERE held_key" in sql and not ended:
+            ended.append(sql)
+            with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+                other.execute(
+                    "UPDATE runs SET status = 'completed', finished_at = ?, held_key = NULL WHERE id = ?",
+                    (NOW + 1, holder.id),
+                )
+
+    with each_statement(end_holder):
+        run, inserted = await store.insert_run(new(8, key="a"))
+    assert ended
+    assert inserted
+    assert run == await store.get_active_run("a")
+    assert run.id != holder.id
+
+
 async def test_reads_do_not_wait_for_writes(store: SQLiteStore, database: Path) -> None:
     run, _ = await store.insert_run(new(7))
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
