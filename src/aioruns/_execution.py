@@ -67,10 +67,11 @@ class Executor:
         self._stopping = stopping
         self._notify = notify
         self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._rest = OwnedTasks()
         self._launched: dict[asyncio.Task[None], ActiveRun] = {}  # their tasks have not taken their first step
-        self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._given_up: asyncio.Future[None] = self._loop.create_future()
 
     def launch(self, active: ActiveRun) -> None:
         """Create the task that executes a run, in a clean context but for the variables that were asked for."""
@@ -220,8 +221,7 @@ class Executor:
         Returns:
             The answer, None if the store was given up; and the cancellation that came meanwhile.
         """
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = self._loop.time()
         pause = PAUSE
         cancellation: asyncio.CancelledError | None = None
         while True:
@@ -234,7 +234,7 @@ class Executor:
                 if self._given_up.done():
                     self._tell(active, error)
                     return None, cancellation
-                if loop.time() - began >= self._patience:
+                if self._loop.time() - began >= self._patience:
                     self._tell(active, error)
             try:
                 await asyncio.wait((self._given_up,), timeout=pause)

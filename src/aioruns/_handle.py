@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from aioruns._jobs import Work, check_seconds
 from aioruns._lifecycle import RunStatus
+from aioruns._serialization import decode
 from aioruns.errors import RunCancelled, RunFailed, RunInterrupted
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class RunHandle(Generic[T_co]):
             idempotency key, as it was found. None if the handle was made by ``get_handle``.
     """
 
-    __slots__ = ("_active", "_decode", "_manager", "id", "inserted")
+    __slots__ = ("_active", "_manager", "_work", "id", "inserted")
 
     def __init__(
         self,
@@ -35,14 +37,14 @@ class RunHandle(Generic[T_co]):
         run_id: int,
         *,
         active: ActiveRun | None,
-        decode: Callable[[str], Any],
+        work: Work | None,
         inserted: Run | None = None,
     ) -> None:
         self.id: int = run_id
         self.inserted: Run | None = inserted
         self._manager = manager
         self._active = active  # results live here, and go when the handle goes
-        self._decode = decode
+        self._work = work
 
     def __repr__(self) -> str:
         return f"<RunHandle of run {self.id}>"
@@ -63,12 +65,13 @@ class RunHandle(Generic[T_co]):
         return self._result().__await__()
 
     async def _result(self) -> T_co:
-        run = await self._manager._wait(self.id, self._active, None)  # pyright: ignore[reportPrivateUsage]
+        run = self._outcome() or await self._manager._wait(self.id, self._active, None)  # pyright: ignore[reportPrivateUsage]
         here = self._active if self._active is not None and not self._active.lost else None
         if run.status is RunStatus.COMPLETED:
             if here is not None:
                 return here.result
-            return self._decode(run.result_json or "null")
+            text = run.result_json or "null"
+            return decode(text) if self._work is None else self._work.decode_result(text)
         if run.status is RunStatus.FAILED:
             raise RunFailed(run) from (here.error if here is not None else None)
         if run.status is RunStatus.CANCELLED:
@@ -90,7 +93,12 @@ class RunHandle(Generic[T_co]):
             RunNotFound: There is no such run, or it has been pruned meanwhile.
             ManagerClosed: The manager was closed before the run ended.
         """
-        return await self._manager._wait(self.id, self._active, timeout)  # pyright: ignore[reportPrivateUsage]
+        seconds = check_seconds(timeout, what="timeout", zero=True)
+        return self._outcome() or await self._manager._wait(self.id, self._active, seconds)  # pyright: ignore[reportPrivateUsage]
+
+    def _outcome(self) -> Run | None:
+        """Return the run if it has ended here, also after the manager was closed."""
+        return self._active.outcome() if self._active is not None and self._active.ended.is_set() else None
 
     async def cancel(self, reason: str | None = None) -> Run:
         """Request that the run ends; see ``RunManager.cancel_run``."""

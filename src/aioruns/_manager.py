@@ -6,7 +6,7 @@ import contextvars
 import inspect
 import math
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -22,7 +22,6 @@ from aioruns._model import Run, RunCount, RunEvent, RunFilter, check_text
 from aioruns._prune import prune
 from aioruns._reading import check_after, check_id, check_limit, check_periods
 from aioruns._redaction import Redact, redact_secrets
-from aioruns._serialization import decode
 from aioruns._tickets import check_start
 from aioruns.abc import Store
 from aioruns.errors import ConfigurationError
@@ -191,7 +190,7 @@ class RunManager:
             raise
         run = await engine.starter.start(ticket)
         active = ticket.active if ticket.active.is_attached(run.id) else engine.registry.get(run.id)
-        return RunHandle(self, run.id, active=active, decode=ticket.active.work.decode_result, inserted=run)
+        return RunHandle(self, run.id, active=active, work=ticket.active.work, inserted=run)
 
     async def cancel_run(self, run_id: int, *, reason: str | None = None) -> Run:
         """Request that a run ends, in whichever process it executes.
@@ -295,7 +294,7 @@ class RunManager:
     def get_handle(self, run_id: int) -> RunHandle[Any]:
         """Return a handle of a run, wherever it executes; whether it exists shows when the handle is used."""
         active = self._lifespan.to_look().registry.get(check_id(run_id))
-        return RunHandle(self, run_id, active=active, decode=decode if active is None else active.work.decode_result)
+        return RunHandle(self, run_id, active=active, work=None if active is None else active.work)
 
     @property
     def jobs(self) -> Mapping[str, Job[..., Any]]:
@@ -332,13 +331,10 @@ class RunManager:
             StoreUnavailable: Its end could not be stored so far, or the store cannot be read.
             ManagerClosed: The manager was closed first.
         """
-        return await self._wait(check_id(run_id), None, timeout)
+        return await self._wait(check_id(run_id), None, check_seconds(timeout, what="timeout", zero=True))
 
-    async def _wait(self, run_id: int, active: ActiveRun | None, timeout: float | None) -> Run:
-        seconds = check_seconds(timeout, what="timeout", zero=True)
-        if active is not None and active.ended.is_set():  # also after the manager was closed
-            return active.outcome()
-        return await self._lifespan.to_ask().reader.wait(run_id, active, seconds)
+    def _wait(self, run_id: int, active: ActiveRun | None, seconds: float | None) -> Awaitable[Run]:
+        return self._lifespan.to_ask().reader.wait(run_id, active, seconds)
 
     def stream_events(self, run_id: int, after: int = 0) -> AsyncIterator[RunEvent]:
         """Stream a run's events: those that are stored first, then each as it is stored; ends when the run has ended.

@@ -41,6 +41,10 @@ _Said = tuple[int, str, str]
 """When something was said, its kind, its data; it has an ordinal when it is taken."""
 
 
+_NOTHING: Final[list[_Said]] = []
+"""What all have said that have said nothing; nobody appends to it."""
+
+
 class Budget:
     """What the outboxes of one manager share: who empties them, in which event loop, and the bytes of unstored events.
 
@@ -109,7 +113,7 @@ class Outbox:
     def __init__(self, budget: Budget) -> None:
         self.owner: object = None
         self._budget = budget
-        self._said: list[_Said] = []
+        self._said: list[_Said] = _NOTHING
         self._progress: tuple[str | None, _Said] | None = None  # the newest that is not taken, and its step
         self._taken: Sequence[NewEvent] = ()
         self._bytes = self._taken_bytes = 0
@@ -165,7 +169,10 @@ class Outbox:
 
     def _add(self, kind: str, data: str, size: int) -> _Said:
         said = (now_micros(), kind, data)
-        self._said.append(said)
+        if self._said:
+            self._said.append(said)
+        else:
+            self._said = [said]
         self._said_count += 1
         self._count(size)
         self._signal()
@@ -237,7 +244,7 @@ class Outbox:
             self._add("log", notice, _size(notice))
         if not self._said:
             return
-        said, self._said = self._said, []
+        said, self._said = self._said, _NOTHING
         self._taken_bytes, self._taken_count = self._bytes, self._said_count
         self._progress = None
         events = [NewEvent(ordinal, *each) for ordinal, each in enumerate(said, self._ordinal + 1)]

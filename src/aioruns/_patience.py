@@ -43,7 +43,7 @@ class _Bounded:
         self.store = store
         self.seconds = seconds
         self.loop = asyncio.get_running_loop()
-        self.calls: dict[asyncio.Task[Any], tuple[float, int]] = {}  # in order: deadline, and cancellations before
+        self.calls: dict[asyncio.Task[Any], float] = {}  # deadlines, in order
         self.given_up: dict[asyncio.Task[Any], str] = {}  # why
         self.timer: asyncio.TimerHandle | None = None
 
@@ -69,7 +69,7 @@ class _Bounded:
         if now - due > LATE:  # the event loop stood still: the answers may have come, and wait behind this
             self.wait_until(now + LATE)
             return
-        for task, (deadline, _) in self.calls.items():
+        for task, deadline in self.calls.items():
             if deadline > now:
                 self.wait_until(deadline)
                 return
@@ -86,7 +86,7 @@ def _verb(name: str) -> Callable[..., Awaitable[Any]]:
         task = cast("asyncio.Task[Any]", asyncio.current_task(self.loop))
         cancellations = task.cancelling()
         deadline = self.loop.time() + self.seconds
-        self.calls[task] = deadline, cancellations
+        self.calls[task] = deadline
         if self.timer is None:
             self.wait_until(deadline)
         try:

@@ -32,7 +32,7 @@ def left_behind(manager: RunManager) -> dict[str, Any]:
         "flushes": len(engine._flusher._tasks),
         "ends": len(engine._executor._rest),
         "launched": len(engine._executor._launched),
-        "given up": len(engine.store._given_up),  # pyright: ignore[reportAttributeAccessIssue]
+        "given up": len(engine.store.given_up),  # pyright: ignore[reportAttributeAccessIssue]
         "line": len(engine._capacity._waiting) + engine._capacity._announced,
         "slots": engine._capacity._free != (slots or float("inf")),
     }

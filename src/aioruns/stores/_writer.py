@@ -138,22 +138,21 @@ class GroupCommit(Generic[Op]):
             results = await self._commit([op for op, _ in self._batch])
         except Exception as error:  # noqa: BLE001 - every waiter must be answered, whatever this was
             results = [error] * len(self._batch)
-        answers = [(future, result) for (_, future), result in zip(self._batch, results, strict=True)]
-        self._batch = []
+        batch, self._batch = self._batch, []
         self._answering = True
-        self._answer(answers, max(AT_ONCE, len(answers) // TURNS), JOIN)
+        self._answer([future for _, future in batch], results, max(AT_ONCE, len(batch) // TURNS), JOIN)
 
-    def _answer(self, answers: Sequence[tuple[asyncio.Future[Any], Any]], at_once: int, turns: int) -> None:
+    def _answer(self, waiters: Sequence[asyncio.Future[Any]], results: Sequence[Any], at_once: int, turns: int) -> None:
         """Resolve waiters, some in each turn of the event loop; then let the next batch begin."""
         # The rest is seen to first: an interrupt from the keyboard may be raised in here.
-        if len(answers) > at_once:
-            self._loop.call_soon(self._answer, answers[at_once:], at_once, turns)
+        if len(waiters) > at_once:
+            self._loop.call_soon(self._answer, waiters[at_once:], results[at_once:], at_once, turns)
         elif turns:
-            self._loop.call_soon(self._answer, (), at_once, turns - 1)
+            self._loop.call_soon(self._answer, (), (), at_once, turns - 1)
         else:
             self._answering = False
             self._wake.set()
-        for future, result in answers[:at_once]:
+        for future, result in zip(waiters[:at_once], results, strict=False):
             if future.done():
                 continue
             if isinstance(result, Exception):

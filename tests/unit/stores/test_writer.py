@@ -100,7 +100,7 @@ async def test_a_batch_is_answered_in_few_turns_however_large_it_is(ledger: Ledg
     first, others = await submit_while_committing(ledger, writer, *map(str, range(1000)))
     ledger.open.set()
     await first
-    await eventually(lambda: others[0].done())
+    await eventually(others[0].done)
     await turns(_writer.TURNS)
     assert all(task.done() for task in others)
     assert [len(batch) for batch in ledger.batches] == [1, 1000]
