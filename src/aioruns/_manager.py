@@ -25,7 +25,6 @@ from aioruns._redaction import Redact, redact_secrets
 from aioruns._tickets import check_start
 from aioruns.abc import Store
 from aioruns.errors import ConfigurationError
-from aioruns.stores import open_store
 
 __all__ = ["RunManager"]
 
@@ -62,6 +61,8 @@ class RunManager:
         context_vars: Iterable[contextvars.ContextVar[Any]] = (),
         store_timeout: float = 30.0,
     ) -> None:
+        from aioruns.stores import open_store  # modules that only declare jobs need no database
+
         if max_running is not None and (type(max_running) is not int or max_running < 1):
             raise ConfigurationError(f"max_running must be a whole number of at least 1, or None; not {max_running!r}")
         self._jobs = jobs_by_name(jobs)
