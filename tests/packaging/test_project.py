@@ -61,13 +61,14 @@ def test_extra_all_is_every_other_extra(project: dict[str, Any]) -> None:
     assert everything == f"aioruns[{','.join(sorted(extras.keys() - {'all'}))}]"
 
 
-def test_import_brings_in_no_extra_no_example_and_no_command_line(project: dict[str, Any]) -> None:
+def test_import_brings_in_no_extra_no_example_no_command_line_and_no_database(project: dict[str, Any]) -> None:
     program = "import sys, json, aioruns; print(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
     imported = set(json.loads(run.stdout))
     extras = {distribution_name(line) for lines in project["optional-dependencies"].values() for line in lines}
     outside = (extras - {"aioruns"}) | {"fastapi", "starlette", "pydantic", "uvicorn", "pytest", "hypothesis"}
     assert not imported & (outside | {"aioruns.cli", "aioruns.glossary", "aioruns.testing"})
+    assert not imported & {"aioruns.stores", "aiosqlite", "sqlite3"}
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="not a git checkout")
