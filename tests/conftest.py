@@ -78,6 +78,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let no test be ended by its time in the soak, where the limits of the other efforts are hours too short."""
+    if config.getoption("--effort") == "soak":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0), append=False)
+
+
 @pytest.fixture(scope="session")
 def scale(pytestconfig: pytest.Config) -> Callable[..., int]:
     """Choose how many cases are tried: ``scale(quick=100, full=10_000, soak=1_000_000)``."""
