@@ -72,7 +72,7 @@ def documented_names() -> dict[int, str]:
 def resolve_name(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement
 ) -> nodes.Element | None:
-    """Lead a reference to `aioruns._model.Run`, or to a bare `Run`, to where that object is documented.
+    """Lead a reference to `aioruns._values.model.Run`, or to a bare `Run`, to where that object is documented.
 
     Signatures also name what is not public: type variables, and types that users are given but never name. That stays
     text. What exists nowhere in the package remains a broken reference.

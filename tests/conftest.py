@@ -12,7 +12,8 @@ import pytest_asyncio
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from tests.support import note_earlier_runs
 
-from aioruns import RunManager, _engine
+from aioruns import RunManager
+from aioruns._manager import engine as _engine
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

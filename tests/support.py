@@ -16,7 +16,7 @@ from typing import Any, Final
 from unittest import mock
 
 from aioruns import RunManager, job
-from aioruns._active import ActiveRun
+from aioruns._running.live import ActiveRun
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite import _connections
 

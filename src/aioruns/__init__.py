@@ -1,12 +1,12 @@
 """aioruns: an asyncio-native run manager. Long coroutines as durable, exclusive, observable, cancellable runs."""
 
-from aioruns._context import RunContext, current_run
-from aioruns._handle import RunHandle
-from aioruns._jobs import Job, JobCall, job
-from aioruns._lifecycle import RunStatus
-from aioruns._manager import RunManager
-from aioruns._model import Progress, Run, RunCount, RunEvent, RunFilter
-from aioruns._redaction import redact_secrets
+from aioruns._jobs.context import RunContext, current_run
+from aioruns._jobs.job import Job, JobCall, job
+from aioruns._manager.handle import RunHandle
+from aioruns._manager.manager import RunManager
+from aioruns._values.model import Progress, Run, RunCount, RunEvent, RunFilter
+from aioruns._values.redaction import redact_secrets
+from aioruns._values.status import RunStatus
 from aioruns.errors import (
     ConfigurationError,
     LeaseLost,

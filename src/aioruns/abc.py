@@ -17,13 +17,24 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from aioruns._lifecycle import RunStatus
-from aioruns._model import Run, RunCount, RunEvent, RunFilter
-from aioruns._outbox import NewEvent
+from aioruns._values.model import Run, RunCount, RunEvent, RunFilter
+from aioruns._values.status import RunStatus
 
 # Structs that hold nothing but plain values are none of the cycle collector's business: gc=False.
 
 __all__ = ["Ending", "Fence", "NewEvent", "NewRun", "Store"]
+
+
+class NewEvent(NamedTuple):
+    """An event that has no ``seq`` yet.
+
+    ``ordinal`` is the writer's own count, so that storing the same event twice stores it once.
+    """
+
+    ordinal: int
+    at: int
+    kind: str
+    data: str
 
 
 class Fence(NamedTuple):

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aioruns._model import Run
+    from aioruns._values.model import Run
 
 __all__ = [
     "ConfigurationError",

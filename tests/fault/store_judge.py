@@ -25,7 +25,7 @@ from aioruns import (
     RunManager,
     RunStatus,
 )
-from aioruns._lifecycle import is_allowed
+from aioruns._values.status import is_allowed
 from aioruns.stores import SQLiteStore
 
 __all__ = ["closes", "finds_keys_free", "finds_nothing_active", "judge", "rests"]

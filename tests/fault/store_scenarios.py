@@ -13,7 +13,7 @@ from tests.fault.store_world import World, until, writing
 from tests.support import rows, turns
 
 from aioruns import RunFilter, RunNotFound
-from aioruns._model import from_micros
+from aioruns._values.times import from_micros
 
 __all__ = ["SCENARIOS", "Scenario"]
 

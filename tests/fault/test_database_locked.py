@@ -11,7 +11,8 @@ import pytest
 from tests.fault.database import NOW, OpenManager, locked, new, opened, see_commits_fail, stream
 from tests.support import Puppet, eventually, rows, statuses
 
-from aioruns import RunFailed, RunManager, RunStatus, StoreUnavailable, _engine, current_run, job
+from aioruns import RunFailed, RunManager, RunStatus, StoreUnavailable, current_run, job
+from aioruns._manager import engine as _engine
 from aioruns.abc import Ending, Fence
 from aioruns.stores import SQLiteStore
 

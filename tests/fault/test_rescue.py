@@ -16,8 +16,8 @@ from tests.fault.programs import Program, Programs, jobs
 from tests.support import eventually, hold_answer
 
 from aioruns import RunConflict, RunEvent, RunInterrupted, RunManager, RunStatus
-from aioruns._model import from_micros, now_micros
-from aioruns._rescue import rescue
+from aioruns._running.rescue import rescue
+from aioruns._values.times import from_micros, now_micros
 from aioruns.abc import Fence, NewEvent, NewRun
 from aioruns.stores import SQLiteStore
 

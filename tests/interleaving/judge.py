@@ -28,7 +28,7 @@ from aioruns import (
     current_run,
     job,
 )
-from aioruns._lifecycle import TERMINAL, is_allowed
+from aioruns._values.status import TERMINAL, is_allowed
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite._lease import Lease
 from aioruns.testing import ShuffledEventLoop, run_schedule

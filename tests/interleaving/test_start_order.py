@@ -213,8 +213,8 @@ def break_spawning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
             loop = asyncio.get_running_loop()
             loop.set_task_factory(fail_for_runs)
             return lambda: loop.set_task_factory(None)
-        name = {"executor": "_execution.Executor.launch", "registry": "_registry.Registry.add"}[request.param]
-        monkeypatch.setattr(f"aioruns.{name}", fail)
+        name = {"executor": "execute.Executor.launch", "registry": "registry.Registry.add"}[request.param]
+        monkeypatch.setattr(f"aioruns._running.{name}", fail)
         return monkeypatch.undo
 
     return begin
@@ -330,7 +330,7 @@ async def test_S2_a_waiting_run_that_cannot_be_spawned_is_failed_and_harms_no_ot
         monkeypatch.undo()
         raise NoRoom("no room for a task")
 
-    monkeypatch.setattr("aioruns._execution.Executor.launch", fail)
+    monkeypatch.setattr("aioruns._running.execute.Executor.launch", fail)
     puppet.end(1, "first")
     assert (await first.wait(timeout=2)).status == "completed"
     run = await second.wait(timeout=2)

@@ -13,7 +13,7 @@ import pytest
 from tests.support import turns
 
 from aioruns import ConfigurationError, RunConflict, RunManager, current_run
-from aioruns._context import current_context
+from aioruns._jobs.context import current_context
 
 __all__ = ["OUTCOMES", "Work"]
 

@@ -15,7 +15,8 @@ from tests.load.programs import HostilePrograms
 from tests.load.programs.hostile import ENDLESS
 from tests.support import eventually
 
-from aioruns import RunConflict, RunManager, _rescue
+from aioruns import RunConflict, RunManager
+from aioruns._running import rescue as _rescue
 
 pytestmark = pytest.mark.asyncio
 

@@ -12,7 +12,8 @@ import pytest
 from tests.load.measure import MIB, resident
 from tests.support import eventually, rows
 
-from aioruns import RunManager, _blocking, current_run, job
+from aioruns import RunManager, current_run, job
+from aioruns._running import blocking as _blocking
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(180)]
 

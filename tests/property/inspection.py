@@ -17,8 +17,8 @@ from tests.property.processes import Process
 from tests.property.watchers import StoredEvent
 
 from aioruns import RunStatus
-from aioruns._lifecycle import TERMINAL, is_allowed
-from aioruns._model import from_micros
+from aioruns._values.status import TERMINAL, is_allowed
+from aioruns._values.times import from_micros
 
 __all__ = ["KEYS", "Inspector", "unmet_in"]
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from aioruns import ConfigurationError, RunConflict, RunStatus
-from aioruns._lifecycle import ACTIVE, is_allowed
+from aioruns._values.status import ACTIVE, is_allowed
 
 __all__ = ["Model", "ModelManager", "ModelRun", "Said", "is_storable", "tells"]
 

@@ -18,8 +18,9 @@ from typing import Any, ClassVar, TypeVar
 import aiosqlite
 import pytest
 
-from aioruns import RunManager, _capture
-from aioruns._engine import Engine
+from aioruns import RunManager
+from aioruns._jobs import capture as _capture
+from aioruns._manager.engine import Engine
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite import store as store_module
 from aioruns.stores.sqlite._connections import disconnect

@@ -17,7 +17,7 @@ from tests.property.watchers import Subscriber, Waiter
 from tests.support import rows
 
 from aioruns import RunError, RunHandle
-from aioruns._rescue import INTERVAL
+from aioruns._running.rescue import INTERVAL
 
 __all__ = ["LONG", "SideBySide"]
 

@@ -25,7 +25,7 @@ from aioruns import (
     current_run,
     job,
 )
-from aioruns._lifecycle import is_allowed
+from aioruns._values.status import is_allowed
 
 pytestmark = pytest.mark.asyncio
 

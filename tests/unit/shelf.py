@@ -12,10 +12,9 @@ from tests.support import eventually
 from tests.unit.streams import collect_into
 
 from aioruns import Run, RunEvent, RunStatus
-from aioruns._events import EventFeed
-from aioruns._model import to_micros
-from aioruns._outbox import NewEvent
-from aioruns.abc import Store
+from aioruns._running.feed import EventFeed
+from aioruns._values.times import to_micros
+from aioruns.abc import NewEvent, Store
 
 __all__ = ["Reader", "Shelf", "event", "seqs"]
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioruns import ConfigurationError, Job, job
-from aioruns._arguments import ArgumentError, arguments_schema, call_from_json
-from aioruns._serialization import MAX_VALUE
+from aioruns._jobs.arguments import ArgumentError, arguments_schema, call_from_json
+from aioruns._values.json import MAX_VALUE
 
 
 class Color(enum.Enum):

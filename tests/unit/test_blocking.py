@@ -10,7 +10,8 @@ import time
 import pytest
 from tests.support import Puppet, eventually
 
-from aioruns import RunManager, _blocking, job
+from aioruns import RunManager, job
+from aioruns._running import blocking as _blocking
 
 pytestmark = pytest.mark.asyncio
 

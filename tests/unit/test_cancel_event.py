@@ -13,7 +13,7 @@ import pytest
 from tests.support import eventually, turns
 
 from aioruns import ConfigurationError
-from aioruns._cancel_event import CancelEvent
+from aioruns._aio.events import CancelEvent
 
 pytestmark = pytest.mark.asyncio
 

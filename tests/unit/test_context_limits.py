@@ -19,7 +19,7 @@ from aioruns import (
     current_run,
     job,
 )
-from aioruns._outbox import MAX_EVENTS
+from aioruns._running.outbox import MAX_EVENTS
 
 pytestmark = pytest.mark.asyncio
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import aioruns
-from aioruns._lifecycle import TERMINAL, TRANSITIONS, RunStatus
+from aioruns._values.status import TERMINAL, TRANSITIONS, RunStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -87,24 +87,24 @@ def test_every_dependency_has_its_reason() -> None:
 
 
 LIMITS = {
-    "arguments of a run, as JSON": ("_serialization", "MAX_VALUE"),
-    "result of a run, as JSON": ("_serialization", "MAX_VALUE"),
-    "data of an emitted event, as JSON": ("_context", "MAX_DATA"),
-    "log message": ("_context", "MAX_LINE"),
-    "log field without a JSON form": ("_context", "MAX_FIELD"),
-    "fields of a log line, with the rest of the line": ("_context", "MAX_DATA"),
-    "stored error": ("_redaction", "MAX_ERROR"),
-    "stored traceback": ("_redaction", "MAX_TRACEBACK"),
-    "reason of a cancel": ("_cancelling", "MAX_REASON"),
-    "key, tag, job name, `idempotency_key`, `triggered_by`": ("_model", "MAX_NAME"),
-    "step and message of progress": ("_model", "MAX_NAME"),
-    "unstored events of one run": ("_outbox", "MAX_EVENTS"),
-    "unstored events of one run, in size": ("_outbox", "MAX_BYTES"),
-    "unstored events of all runs of a manager, in size": ("_outbox", "MAX_TOTAL_BYTES"),
-    "runs or events read at once": ("_reading", "MAX_PAGE"),
-    "recent events kept for the subscribers of a watched run": ("_events", "RECENT"),
-    "the same, in size": ("_events", "RECENT_CHARACTERS"),
-    "runs deleted in one transaction of `prune`": ("_prune", "BATCH"),
+    "arguments of a run, as JSON": ("_values.json", "MAX_VALUE"),
+    "result of a run, as JSON": ("_values.json", "MAX_VALUE"),
+    "data of an emitted event, as JSON": ("_jobs.lines", "MAX_DATA"),
+    "log message": ("_jobs.lines", "MAX_LINE"),
+    "log field without a JSON form": ("_jobs.lines", "MAX_FIELD"),
+    "fields of a log line, with the rest of the line": ("_jobs.lines", "MAX_DATA"),
+    "stored error": ("_values.redaction", "MAX_ERROR"),
+    "stored traceback": ("_values.redaction", "MAX_TRACEBACK"),
+    "reason of a cancel": ("_running.cancel", "MAX_REASON"),
+    "key, tag, job name, `idempotency_key`, `triggered_by`": ("_values.checks", "MAX_NAME"),
+    "step and message of progress": ("_values.checks", "MAX_NAME"),
+    "unstored events of one run": ("_running.outbox", "MAX_EVENTS"),
+    "unstored events of one run, in size": ("_running.outbox", "MAX_BYTES"),
+    "unstored events of all runs of a manager, in size": ("_running.outbox", "MAX_TOTAL_BYTES"),
+    "runs or events read at once": ("_values.checks", "MAX_PAGE"),
+    "recent events kept for the subscribers of a watched run": ("_running.feed", "RECENT"),
+    "the same, in size": ("_running.feed", "RECENT_CHARACTERS"),
+    "runs deleted in one transaction of `prune`": ("_running.prune", "BATCH"),
 }
 
 

@@ -21,7 +21,7 @@ from aioruns import (
     StoreUnavailable,
     current_run,
 )
-from aioruns._events import PAGE, RECENT, RECENT_CHARACTERS
+from aioruns._running.feed import PAGE, RECENT, RECENT_CHARACTERS
 from aioruns.stores import SQLiteStore
 
 pytestmark = pytest.mark.asyncio

@@ -9,8 +9,8 @@ from tests.support import eventually, turns
 from tests.unit.shelf import Reader, Shelf, event, seqs
 from tests.unit.streams import collect, opened, within
 
-from aioruns import _events
-from aioruns._events import PAGE, RECENT
+from aioruns._running import feed
+from aioruns._running.feed import PAGE, RECENT
 
 pytestmark = pytest.mark.asyncio
 
@@ -259,7 +259,7 @@ async def test_G6_subscribers_that_begin_at_once_at_different_places_are_given_n
 
 
 async def test_G10_just_as_many_events_are_kept_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_events, "RECENT", 3)
+    monkeypatch.setattr(feed, "RECENT", 3)
     shelf = Shelf()
     reader = Reader(shelf)
     await turns(5)
@@ -273,7 +273,7 @@ async def test_G10_just_as_many_events_are_kept_as_may_be(monkeypatch: pytest.Mo
 
 
 async def test_G10_just_as_much_is_kept_as_may_be_also_after_a_jump(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_events, "RECENT_CHARACTERS", 100)
+    monkeypatch.setattr(feed, "RECENT_CHARACTERS", 100)
     shelf = Shelf()
     shelf.say(10, data_json='"' + 48 * "x" + '"')
     reader = Reader(shelf, after=4)
@@ -294,7 +294,7 @@ async def test_G10_just_as_much_is_kept_as_may_be_also_after_a_jump(monkeypatch:
 
 
 async def test_G6_what_is_too_long_to_be_kept_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_events, "RECENT_CHARACTERS", 0)
+    monkeypatch.setattr(feed, "RECENT_CHARACTERS", 0)
     shelf = Shelf(3)
     first = Reader(shelf)
     await first.has(1, 2, 3)
@@ -318,8 +318,8 @@ async def test_G10_a_subscriber_is_given_a_page_at_once_and_no_more() -> None:
 async def test_G10_a_subscriber_holds_no_more_of_a_page_than_a_bound_and_misses_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_events, "PAGE_CHARACTERS", 30)
-    monkeypatch.setattr(_events, "RECENT_CHARACTERS", 0)  # what is let go has to be read again
+    monkeypatch.setattr(feed, "PAGE_CHARACTERS", 30)
+    monkeypatch.setattr(feed, "RECENT_CHARACTERS", 0)  # what is let go has to be read again
     shelf = Shelf()
     shelf.say(7, data_json='"ten char"')
     reader = Reader(shelf)

@@ -11,8 +11,9 @@ from tests.support import eventually, turns
 from tests.unit.shelf import Reader, Shelf, seqs
 from tests.unit.streams import collect, collect_into, opened, within
 
-from aioruns import ManagerClosed, Run, RunEvent, RunNotFound, StoreUnavailable, _events
-from aioruns._events import EventFeed
+from aioruns import ManagerClosed, Run, RunEvent, RunNotFound, StoreUnavailable
+from aioruns._running import feed as _events
+from aioruns._running.feed import EventFeed
 from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio

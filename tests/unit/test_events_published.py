@@ -9,8 +9,8 @@ from tests.support import eventually, turns
 from tests.unit.shelf import Reader, Shelf, event, seqs
 from tests.unit.streams import within
 
-from aioruns._events import PAGE, RECENT
-from aioruns._outbox import NewEvent
+from aioruns._running.feed import PAGE, RECENT
+from aioruns.abc import NewEvent
 
 pytestmark = pytest.mark.asyncio
 

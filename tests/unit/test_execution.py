@@ -15,7 +15,7 @@ from tests.unit.desk import FENCE, Desk, gives, raises, row, said, says_and_give
 from tests.unit.streams import within
 
 from aioruns import StoreUnavailable, job
-from aioruns._model import now_micros
+from aioruns._values.times import now_micros
 
 pytestmark = pytest.mark.asyncio
 

@@ -10,7 +10,8 @@ from tests.support import eventually, turns
 from tests.unit.desk import FENCE, Desk, gives, row, says_and_gives, waits
 from tests.unit.streams import within
 
-from aioruns import LeaseLost, Run, StoreUnavailable, _execution
+from aioruns import LeaseLost, Run, StoreUnavailable
+from aioruns._running import execute as _execution
 
 pytestmark = pytest.mark.asyncio
 

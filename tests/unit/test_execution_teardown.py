@@ -7,7 +7,7 @@ import asyncio
 from tests.support import turns
 from tests.unit.desk import Desk, waits
 
-from aioruns._active import ActiveRun
+from aioruns._running.live import ActiveRun
 
 
 def test_G8_the_coroutine_of_a_run_whose_loop_has_stopped_can_be_closed_and_stores_nothing() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from tests.support import eventually, turns
 
-from aioruns import LeaseLost, RunManager, StoreUnavailable, _flushing, current_run
-from aioruns._flushing import LARGEST, Flusher
-from aioruns._outbox import MAX_EVENTS, Budget, NewEvent, Outbox
-from aioruns.abc import Fence
+from aioruns import LeaseLost, RunManager, StoreUnavailable, current_run
+from aioruns._running import flush as _flushing
+from aioruns._running.flush import LARGEST, Flusher
+from aioruns._running.outbox import MAX_EVENTS, Budget, Outbox
+from aioruns.abc import Fence, NewEvent
 from aioruns.stores import SQLiteStore
 
 pytestmark = pytest.mark.asyncio

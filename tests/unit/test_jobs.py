@@ -16,7 +16,9 @@ import msgspec
 import pytest
 
 from aioruns import ConfigurationError, Job, JobCall, RunManager, job
-from aioruns._jobs import check_seconds, jobs_by_name, work_of
+from aioruns._jobs.job import jobs_by_name
+from aioruns._jobs.work import work_of
+from aioruns._values.checks import check_seconds
 
 
 @job

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from aioruns import RunStatus
-from aioruns._lifecycle import ACTIVE, TERMINAL, TRANSITIONS, ending, is_allowed
+from aioruns._values.status import ACTIVE, TERMINAL, TRANSITIONS, ending, is_allowed
 
 PROMISED = """
     pending     -> running | cancelled | failed | interrupted

@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 from tests.support import Puppet, eventually, hold_answer, hold_call, idle, rows, statuses, turns
 
-from aioruns import ManagerClosed, RunConflict, RunManager, StoreUnavailable, _engine, _execution, _patience
+from aioruns import ManagerClosed, RunConflict, RunManager, StoreUnavailable
+from aioruns._manager import engine as _engine
+from aioruns._running import execute as _execution
+from aioruns._running import patience as _patience
 from aioruns.stores import SQLiteStore
 from aioruns.testing import FaultyStore
 

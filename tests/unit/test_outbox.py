@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 import pytest
 from tests.support import eventually, turns
 
-from aioruns import StoreUnavailable, _outbox
-from aioruns._outbox import MAX_BYTES, MAX_EVENTS, MAX_TOTAL_BYTES, Budget, NewEvent, Outbox
+from aioruns import StoreUnavailable
+from aioruns._running import outbox as _outbox
+from aioruns._running.outbox import MAX_BYTES, MAX_EVENTS, MAX_TOTAL_BYTES, Budget, Outbox
+from aioruns.abc import NewEvent
 
 pytestmark = pytest.mark.asyncio
 KIB = 1024

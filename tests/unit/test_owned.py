@@ -12,7 +12,7 @@ import anyio
 import pytest
 from tests.support import turns
 
-from aioruns._owned import OwnedTasks, insist, settle, until_done
+from aioruns._aio.tasks import OwnedTasks, insist, settle, until_done
 
 pytestmark = pytest.mark.asyncio
 

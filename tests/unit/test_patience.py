@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from tests.support import turns
 
-from aioruns import LeaseLost, StoreUnavailable, _patience
-from aioruns._patience import bounded
+from aioruns import LeaseLost, StoreUnavailable
+from aioruns._running import patience as _patience
+from aioruns._running.patience import bounded
 
 pytestmark = pytest.mark.asyncio
 

@@ -15,7 +15,7 @@ import pytest
 from tests.support import eventually, rows, turns
 
 from aioruns import ConfigurationError, Progress, RunContext, RunManager, current_run, job
-from aioruns._cancel_event import CancelEvent
+from aioruns._aio.events import CancelEvent
 
 pytestmark = pytest.mark.asyncio
 

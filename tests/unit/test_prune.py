@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from aioruns._prune import BATCH, prune
+from aioruns._running.prune import BATCH, prune
 from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aioruns import RunManager, redact_secrets
-from aioruns._redaction import MAX_ERROR, MAX_TRACEBACK, cut, describe, safe_text
+from aioruns._values.redaction import MAX_ERROR, MAX_TRACEBACK, cut, describe, safe_text
 
 SECRET = "hunter2isMyNameAndMyPassword"
 
@@ -382,7 +382,7 @@ def test_E2_long_chain_of_causes_keeps_the_last_frame() -> None:
 
 def test_E3_files_of_a_traceback_are_named_as_they_are_imported() -> None:
     trace = trace_of(lambda: cut(None, 3))  # pyright: ignore[reportArgumentType]
-    assert 'File "aioruns/_redaction.py"' in trace
+    assert 'File "aioruns/_values/redaction.py"' in trace
     assert __file__.rsplit("/", 1)[0] not in trace
     assert not any(folder in trace for folder in sys.path if len(folder) > 1)
 

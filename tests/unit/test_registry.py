@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support import turns
 
-from aioruns._registry import Registry
+from aioruns._running.registry import Registry
 
 
 def active(run_id: int, key: str | None = None) -> Any:

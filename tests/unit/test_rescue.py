@@ -11,8 +11,9 @@ from typing import Any, cast
 import pytest
 from tests.support import turns
 
-from aioruns import StoreUnavailable, _rescue
-from aioruns._rescue import rescue, rescue_periodically
+from aioruns import StoreUnavailable
+from aioruns._running import rescue as _rescue
+from aioruns._running.rescue import rescue, rescue_periodically
 from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio

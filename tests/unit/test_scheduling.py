@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aioruns._scheduling import Capacity
+from aioruns._running.capacity import Capacity
 
 
 class Bench:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioruns import ConfigurationError
-from aioruns._serialization import NotStorable, decode, decoder_for, encode
+from aioruns._values.json import NotStorable, decode, decoder_for, encode
 
 
 @dataclasses.dataclass

@@ -12,8 +12,8 @@ from tests.unit.hall import NOW, Hall, row
 from tests.unit.streams import within
 
 from aioruns import ConfigurationError, RunConflict, RunStatus, StoreUnavailable
-from aioruns._active import ActiveRun
-from aioruns._model import now_micros
+from aioruns._running.live import ActiveRun
+from aioruns._values.times import now_micros
 from aioruns.abc import NewRun
 
 pytestmark = pytest.mark.asyncio

@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from aioruns import _watching
-from aioruns._active import ActiveRun
-from aioruns._lifecycle import RunStatus
-from aioruns._model import Run
-from aioruns._watching import Watcher
+from aioruns._running import watch
+from aioruns._running.live import ActiveRun
+from aioruns._running.watch import Watcher
+from aioruns._values.model import Run
+from aioruns._values.status import RunStatus
 from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio
@@ -91,9 +91,9 @@ class Here:
 
 
 async def test_runs_are_looked_at_in_pieces() -> None:
-    here = Here(2 * _watching.PIECE + 1)
+    here = Here(2 * watch.PIECE + 1)
     await here.watcher.look()
-    assert [len(piece) for piece in here.asked] == [_watching.PIECE, _watching.PIECE, 1]
+    assert [len(piece) for piece in here.asked] == [watch.PIECE, watch.PIECE, 1]
     assert [run_id for piece in here.asked for run_id in piece] == list(here.actives)
 
 

@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from aioruns._owned import until_done
+from aioruns._aio.tasks import until_done
 from aioruns.errors import StoreUnavailable
 
 __all__ = ["GroupCommit"]

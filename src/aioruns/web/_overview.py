@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field
 
 from aioruns import RunManager, RunStatus
-from aioruns._model import LONGER_THAN
+from aioruns._values.model import LONGER_THAN
 
 __all__ = ["MAX_HOURS", "OverviewView", "overview"]
 

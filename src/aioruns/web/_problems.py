@@ -21,7 +21,7 @@ from aioruns import (
     RunNotFound,
     StoreUnavailable,
 )
-from aioruns._arguments import ArgumentError
+from aioruns._jobs.arguments import ArgumentError
 from aioruns.web._streams import TooManyStreams
 
 __all__ = ["Refusal", "answer_error", "invalid", "problems"]

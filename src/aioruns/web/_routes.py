@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from aioruns import ConfigurationError, Job, Run, RunFilter, RunHandle, RunStatus
-from aioruns._arguments import arguments_schema, call_from_json
-from aioruns._serialization import NotStorable
+from aioruns._jobs.arguments import arguments_schema, call_from_json
+from aioruns._values.json import NotStorable
 from aioruns.web._accept import prefers
 from aioruns.web._log_text import log_text
 from aioruns.web._overview import MAX_HOURS, overview

@@ -18,7 +18,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from aioruns import RunManager, _active, _blocking, _engine, current_run, job
+from aioruns import RunManager, current_run, job
+from aioruns._manager import engine as _engine
+from aioruns._running import blocking as _blocking
+from aioruns._running import live as _active
 from aioruns.stores import _writer
 
 

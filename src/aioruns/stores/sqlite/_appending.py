@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from aioruns._outbox import NewEvent
-from aioruns.abc import Fence
+from aioruns.abc import Fence, NewEvent
 from aioruns.stores.sqlite._queries import chunks, many
 
 __all__ = ["NOTHING", "append"]

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from aioruns._lifecycle import RunStatus
-from aioruns._model import Run, from_micros
-from aioruns._outbox import NewEvent
-from aioruns._serialization import encode
-from aioruns.abc import Ending, Fence, NewRun
+from aioruns._values.json import encode
+from aioruns._values.model import Run
+from aioruns._values.status import RunStatus
+from aioruns._values.times import from_micros
+from aioruns.abc import Ending, Fence, NewEvent, NewRun
 from aioruns.errors import LeaseLost
 from aioruns.stores.sqlite._appending import append
 from aioruns.stores.sqlite._errors import unavailable

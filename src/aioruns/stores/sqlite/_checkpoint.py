@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from aioruns._owned import create_task, until_done
-from aioruns._threads import in_thread
+from aioruns._aio.tasks import create_task, until_done
+from aioruns._aio.threads import in_thread
 from aioruns.errors import StoreUnavailable
 
 __all__ = ["LIMIT", "Checkpoints", "checkpoint"]

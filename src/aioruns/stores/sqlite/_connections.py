@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
 import aiosqlite
 
-from aioruns._owned import until_done
-from aioruns._threads import in_thread
+from aioruns._aio.tasks import until_done
+from aioruns._aio.threads import in_thread
 from aioruns.errors import ConfigurationError, StoreUnavailable
 
 __all__ = ["OLDEST_SQLITE", "call", "check_path", "connect", "disconnect", "file_of", "set_pragma"]

@@ -12,11 +12,11 @@ from typing import Any, Final, cast
 
 import aiosqlite
 
-from aioruns._jobs import check_seconds
-from aioruns._model import Run, RunCount, RunEvent, RunFilter
-from aioruns._owned import create_task, until_done
-from aioruns._serialization import encode
-from aioruns._threads import in_thread
+from aioruns._aio.tasks import create_task, until_done
+from aioruns._aio.threads import in_thread
+from aioruns._values.checks import check_seconds
+from aioruns._values.json import encode
+from aioruns._values.model import Run, RunCount, RunEvent, RunFilter
 from aioruns.abc import Ending, Fence, NewEvent, NewRun
 from aioruns.errors import ConfigurationError, StoreUnavailable
 from aioruns.stores._writer import GroupCommit

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from aioruns._lifecycle import RunStatus
-from aioruns._model import RunFilter
+from aioruns._values.model import RunFilter
+from aioruns._values.status import RunStatus
 from aioruns.abc import Ending, Store
 from aioruns.errors import StoreUnavailable
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner, said, serving

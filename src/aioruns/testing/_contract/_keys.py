@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from aioruns._lifecycle import ACTIVE, TERMINAL, RunStatus
-from aioruns._model import Run
+from aioruns._values.model import Run
+from aioruns._values.status import ACTIVE, TERMINAL, RunStatus
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner
 
 __all__ = ["Keys"]

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Final
 import pytest
 import pytest_asyncio
 
-from aioruns._lifecycle import RunStatus
-from aioruns._model import Run, RunEvent
+from aioruns._values.model import Run, RunEvent
+from aioruns._values.status import RunStatus
 from aioruns.abc import Ending, Fence, NewEvent, NewRun, Store
 
 __all__ = ["FAR", "NOW", "ContractCase", "Owner", "check_gapless", "said", "serving", "statuses_of"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aioruns._lifecycle import ACTIVE, TERMINAL, RunStatus
-from aioruns._model import RunFilter
+from aioruns._values.model import RunFilter
+from aioruns._values.status import ACTIVE, TERMINAL, RunStatus
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner, said
 
 __all__ = ["Pruning"]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from aioruns._lifecycle import RunStatus
-from aioruns._model import RunFilter, from_micros
+from aioruns._values.model import RunFilter
+from aioruns._values.status import RunStatus
+from aioruns._values.times import from_micros
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner, said
 
 __all__ = ["Reads"]

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from aioruns._lifecycle import TERMINAL, RunStatus
+from aioruns._values.status import TERMINAL, RunStatus
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner, said
 
 __all__ = ["Watching"]

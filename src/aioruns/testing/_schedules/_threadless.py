@@ -15,7 +15,8 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from aioruns import _blocking, _threads
+from aioruns._aio import threads
+from aioruns._running import blocking
 from aioruns.stores.sqlite import _connections, _lease  # pyright: ignore[reportPrivateUsage]
 from aioruns.testing._schedules._loop import ShuffledEventLoop
 from aioruns.testing._schedules._outcome import Outcome
@@ -49,10 +50,10 @@ def threadless() -> Generator[None]:
         stack.enter_context(mock.patch.object(_driver, "SimpleQueue", _Connection))
         stack.enter_context(mock.patch.object(_driver, "Thread", _NoThread))
         stack.enter_context(mock.patch.object(anyio.to_thread, "run_sync", _run_sync))
-        stack.enter_context(mock.patch.object(_threads.Thread, "start", _start))
+        stack.enter_context(mock.patch.object(threads.Thread, "start", _start))
         stack.enter_context(mock.patch.object(_lease, "PATIENCE", 0))  # whoever has the lock cannot go on meanwhile
         for verb in ("start", "wake"):
-            stack.enter_context(mock.patch.object(_blocking.BlockWatch, verb, _rest))
+            stack.enter_context(mock.patch.object(blocking.BlockWatch, verb, _rest))
         yield
 
 
@@ -78,13 +79,13 @@ async def _run_sync(
             return await _loop().run_in_executor(None, call)
 
 
-def _start(thread: _threads.Thread) -> None:
+def _start(thread: threads.Thread) -> None:
     """Stand in for ``Thread.start``."""
     loop = _loop()
     loop.call_in_turn(loop.new_source(), thread.run)
 
 
-def _rest(_: _blocking.BlockWatch) -> None:
+def _rest(_: blocking.BlockWatch) -> None:
     """Stand in for the verbs of ``BlockWatch``: its thread watches real time."""
 
 

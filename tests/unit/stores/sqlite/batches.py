@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tests.support import rows
 
-from aioruns._lifecycle import RunStatus
+from aioruns._values.status import RunStatus
 from aioruns.abc import Ending, Fence, NewEvent, NewRun
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite._batch import Finish, Op

@@ -13,7 +13,7 @@ import pytest
 from tests.support import each_statement
 from tests.unit.stores.sqlite.batches import FENCE, NOW, committed, completed, kinds, new, said
 
-from aioruns._lifecycle import RunStatus
+from aioruns._values.status import RunStatus
 from aioruns.abc import Ending, Fence
 from aioruns.errors import LeaseLost
 from aioruns.stores import SQLiteStore

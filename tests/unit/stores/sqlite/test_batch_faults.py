@@ -15,7 +15,7 @@ import pytest
 from tests.support import each_statement, rows
 from tests.unit.stores.sqlite.batches import FENCE, NOW, committed, completed, kinds, new, said
 
-from aioruns._lifecycle import RunStatus
+from aioruns._values.status import RunStatus
 from aioruns.errors import LeaseLost, StoreUnavailable
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite._batch import Append, Cancel, Claim, Insert, Op, Script

@@ -13,8 +13,8 @@ import pytest
 from tests.support import rows
 from tests.unit.stores.sqlite.batches import NOW, committed, completed, new
 
-from aioruns._lifecycle import RunStatus
-from aioruns._model import Run, RunFilter
+from aioruns._values.model import Run, RunFilter
+from aioruns._values.status import RunStatus
 from aioruns.abc import NewRun
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite._batch import Insert

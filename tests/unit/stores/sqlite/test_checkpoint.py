@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.support import eventually, rows, turns
 
-from aioruns._lifecycle import RunStatus
+from aioruns._values.status import RunStatus
 from aioruns.abc import Ending, Fence, NewRun
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite import _checkpoint

@@ -19,7 +19,7 @@ import pytest
 from tests.support import rows
 from tests.unit.stores.interrupting import CANCELLED
 
-from aioruns._lifecycle import RunStatus
+from aioruns._values.status import RunStatus
 from aioruns.abc import NewRun
 from aioruns.errors import ConfigurationError, StoreUnavailable
 from aioruns.stores import SQLiteStore

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from tests.support import rows
 
-from aioruns._lifecycle import RunStatus
+from aioruns._values.status import RunStatus
 from aioruns.abc import Ending, Fence, NewRun
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite._queries import query

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.support import rows
 
-from aioruns._lifecycle import ACTIVE, TERMINAL, RunStatus, is_allowed
+from aioruns._values.status import ACTIVE, TERMINAL, RunStatus, is_allowed
 from aioruns.errors import ConfigurationError
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite import _schema

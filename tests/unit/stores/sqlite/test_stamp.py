@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aioruns._lifecycle import RunStatus
+from aioruns._values.status import RunStatus
 from aioruns.abc import NewRun
 from aioruns.errors import StoreUnavailable
 from aioruns.stores import SQLiteStore

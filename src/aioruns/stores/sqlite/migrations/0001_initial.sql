@@ -119,7 +119,7 @@ BEGIN
     INSERT INTO run_spans (first_id) VALUES (NEW.id);
 END;
 
--- The table of aioruns._lifecycle, guarded where no code can pass it by.
+-- The table of aioruns._values.status, guarded where no code can pass it by.
 CREATE TRIGGER runs_terminal BEFORE UPDATE ON runs
 WHEN OLD.finished_at IS NOT NULL
 BEGIN

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import anyio
 
-from aioruns._active import ActiveRun
+from aioruns._running.live import ActiveRun
 
 __all__ = ["Registry"]
 

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from aioruns._active import ActiveRun
-from aioruns._lifecycle import RunStatus
-from aioruns._model import Run, now_micros
-from aioruns._owned import OwnedTasks, insist, settle
-from aioruns._tickets import Ticket
+from aioruns._aio.tasks import OwnedTasks, insist, settle
+from aioruns._running.live import ActiveRun
+from aioruns._running.request import Ticket
+from aioruns._values.model import Run
+from aioruns._values.status import RunStatus
+from aioruns._values.times import now_micros
 from aioruns.abc import NewRun, Store
 
 __all__ = ["Starter"]

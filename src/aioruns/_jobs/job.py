@@ -1,44 +1,25 @@
-"""Jobs, calls of jobs, and the work that a run is given to do."""
+"""Jobs, and calls of jobs."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import math
 import typing
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import SimpleNamespace
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-import msgspec
-
-from aioruns._context import detached
-from aioruns._model import check_text
-from aioruns._serialization import MAX_VALUE, Decoder, decoder_for, encode
-from aioruns._threads import start_thread
+from aioruns._aio.threads import start_thread
+from aioruns._jobs.context import detached
+from aioruns._values.checks import check_seconds, check_text
+from aioruns._values.json import Decoder, decoder_for
 from aioruns.errors import ConfigurationError
 
-__all__ = ["Job", "JobCall", "Work", "check_seconds", "job", "jobs_by_name", "work_of"]
+__all__ = ["Job", "JobCall", "job", "jobs_by_name"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-
-
-def check_seconds(seconds: float | None, *, what: str, zero: bool = False) -> float | None:
-    """Return a duration that makes sense, in float seconds; ``math.inf`` for no limit.
-
-    Raises:
-        ConfigurationError: It is no number, negative, or NaN; or zero, unless ``zero`` allows it.
-    """
-    if seconds is None:
-        return None
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"{what} must be a number of seconds, not {type(seconds).__name__}")
-    if math.isnan(seconds) or seconds < 0 or (seconds == 0 and not zero):
-        bound = "zero or more" if zero else "more than zero"
-        raise ConfigurationError(f"{what} must be {bound} seconds, not {seconds}")
-    return float(seconds)
 
 
 class Job(Generic[P, R]):
@@ -204,153 +185,6 @@ class JobCall(Generic[R_co]):
             thread = start_thread(call, name=f"aioruns-{self.job.name}")
             await thread.ended
             return thread.outcome()
-
-
-class Work(Protocol):
-    """What a run is given to do; made from a ``JobCall`` or a bare coroutine object by ``work_of``."""
-
-    @property
-    def name(self) -> str:
-        """Name of the job."""
-        ...
-
-    @property
-    def arguments_json(self) -> str | None:
-        """The arguments by name, or None for a bare coroutine."""
-        ...
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds that one attempt may execute, by the job's own word."""
-        ...
-
-    @property
-    def cancel_grace(self) -> float:
-        """Seconds between setting the cancel event and cancelling the task."""
-        ...
-
-    @property
-    def is_async(self) -> bool:
-        """Whether it is a coroutine; else it executes in a thread."""
-        ...
-
-    def begin(self) -> Any:
-        """Call the function: gives a coroutine, or the result if ``is_async`` is false."""
-        ...
-
-    def discard(self) -> None:
-        """Note that the work will never begin."""
-        ...
-
-    def decode_result(self, text: str) -> Any:
-        """Read a stored result back."""
-        ...
-
-
-class _CallWork:
-    """A job's call with its arguments encoded, and decoded copies of them: what the function mutates is its own."""
-
-    __slots__ = ("_call", "_job", "arguments_json")
-
-    def __init__(self, call: JobCall[Any]) -> None:
-        job = self._job = call.job
-        given = call.bound.arguments
-        self.arguments_json: str | None = encode(
-            given, what=f"the arguments of job {job.name!r} ({', '.join(given)})", limit=MAX_VALUE
-        )
-        self._call: Callable[[], Any] | None = job.bind_stored(_copies(job, self.arguments_json))
-
-    @property
-    def name(self) -> str:
-        return self._job.name
-
-    @property
-    def timeout(self) -> float | None:
-        return self._job.timeout
-
-    @property
-    def cancel_grace(self) -> float:
-        return self._job.cancel_grace
-
-    @property
-    def is_async(self) -> bool:
-        return self._job.is_async
-
-    def begin(self) -> Any:
-        assert self._call is not None
-        call, self._call = self._call, None  # it and its arguments are the function's from here on
-        return call()
-
-    def discard(self) -> None:
-        self._call = None
-
-    def decode_result(self, text: str) -> Any:
-        return self._job.result_decoder.decode(text)
-
-
-_raw_values = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def _copies(job: Job[..., Any], arguments_json: str) -> dict[str, Any]:
-    decoders = job.decoders
-    copies: dict[str, Any] = {}
-    for name, raw in _raw_values.decode(arguments_json).items():
-        try:
-            value = decoders[name].decode(raw)
-        except (msgspec.ValidationError, TypeError, ValueError, NotImplementedError) as error:
-            raise ConfigurationError(
-                f"job {job.name!r}: argument {name!r} does not survive being stored: {error}"
-            ) from error
-        copies[name] = (
-            tuple(value) if job.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL else value
-        )
-    return copies
-
-
-class _CoroutineWork:
-    """A bare coroutine object: run once, or closed if it never is, so that Python does not warn about it."""
-
-    __slots__ = ("_coroutine", "name")
-    arguments_json: str | None = None
-    timeout: float | None = None
-    cancel_grace = 0.0
-    is_async = True
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
-        self.name = coroutine.__qualname__
-
-    def begin(self) -> Any:
-        return self._coroutine
-
-    def discard(self) -> None:
-        self._coroutine.close()
-
-    def decode_result(self, text: str) -> Any:
-        return msgspec.json.decode(text)
-
-
-def work_of(call: object) -> Work:
-    """Make the work of a run.
-
-    Raises:
-        ConfigurationError: It is neither a ``JobCall`` nor a coroutine object that has not begun, or its arguments
-            cannot be stored.
-    """
-    if isinstance(call, JobCall):
-        return _CallWork(cast("JobCall[Any]", call))
-    if inspect.iscoroutine(call):
-        if inspect.getcoroutinestate(call) != inspect.CORO_CREATED:
-            raise ConfigurationError(
-                f"the coroutine {call.__qualname__} has begun already: make a new one for each run"
-            )
-        return _CoroutineWork(call)
-    if isinstance(call, Job):
-        raise ConfigurationError(f"call the job to say what is to run: {call.name}(…), not {call.name}")
-    raise ConfigurationError(
-        f"start_run takes a call of a job, e.g. build(3), or a coroutine object; not {type(call).__name__}"
-        + ("; declare the function with @job and call it" if callable(call) else "")
-    )
 
 
 class _JobDecorator(Protocol):

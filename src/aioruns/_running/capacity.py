@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from aioruns._active import ActiveRun
+from aioruns._running.live import ActiveRun
 
 __all__ = ["Capacity"]
 

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import cache
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Final
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Redact",
     "cut",
     "describe",
+    "is_own_frame",
     "redact_secrets",
     "safe_text",
     "skip_own_frames",
@@ -162,8 +163,13 @@ def _shorten(line: re.Match[str]) -> str:
     return f'{line["margin"]}File "{short}"'
 
 
+def is_own_frame(frame: FrameType) -> bool:
+    """Tell whether a frame is the library's own, and not a job's or the application's."""
+    return str(frame.f_globals.get("__package__")).startswith("aioruns._")
+
+
 def skip_own_frames(frames: TracebackType | None) -> TracebackType | None:
     """Leave out the frames through which this library called the function."""
-    while frames is not None and frames.tb_frame.f_globals.get("__package__") == "aioruns":
+    while frames is not None and is_own_frame(frames.tb_frame):
         frames = frames.tb_next
     return frames

@@ -8,10 +8,10 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Final
 
-from aioruns._model import Run, RunEvent, from_micros
-from aioruns._outbox import NewEvent
-from aioruns._owned import until_done
-from aioruns.abc import Store
+from aioruns._aio.tasks import until_done
+from aioruns._values.model import Run, RunEvent
+from aioruns._values.times import from_micros
+from aioruns.abc import NewEvent, Store
 from aioruns.errors import ManagerClosed, RunNotFound, StoreUnavailable
 
 __all__ = ["EventFeed"]

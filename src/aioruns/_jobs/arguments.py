@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from aioruns._jobs import Job, JobCall
-from aioruns._model import Run
-from aioruns._serialization import decode, encode
+from aioruns._jobs.job import Job, JobCall
+from aioruns._values.json import decode, encode
+from aioruns._values.model import Run
 from aioruns.errors import ConfigurationError
 
 __all__ = ["ArgumentError", "arguments_schema", "call_again", "call_from_json"]

@@ -13,14 +13,15 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
-from aioruns._active import ActiveRun
-from aioruns._context import enter_context
-from aioruns._lifecycle import RunStatus, ending
-from aioruns._model import Run, now_micros
-from aioruns._owned import OwnedTasks, create_task, insist
-from aioruns._redaction import Redact, describe, skip_own_frames
-from aioruns._serialization import NotStorable, encode
-from aioruns._threads import start_thread
+from aioruns._aio.tasks import OwnedTasks, create_task, insist
+from aioruns._aio.threads import start_thread
+from aioruns._jobs.context import enter_context
+from aioruns._running.live import ActiveRun
+from aioruns._values.json import NotStorable, encode
+from aioruns._values.model import Run
+from aioruns._values.redaction import Redact, describe, skip_own_frames
+from aioruns._values.status import RunStatus, ending
+from aioruns._values.times import now_micros
 from aioruns.abc import Ending, Store
 from aioruns.errors import LeaseLost, StoreUnavailable
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
-from aioruns._cancel_event import CancelEvent, LazyEvent
-from aioruns._context import RunContext
-from aioruns._jobs import Work
-from aioruns._lifecycle import RunStatus
-from aioruns._model import Run
-from aioruns._outbox import Budget, Outbox
-from aioruns._redaction import Redact
-from aioruns._threads import Thread
+from aioruns._aio.events import CancelEvent, LazyEvent
+from aioruns._aio.threads import Thread
+from aioruns._jobs.context import RunContext
+from aioruns._jobs.work import Work
+from aioruns._running.outbox import Budget, Outbox
+from aioruns._values.model import Run
+from aioruns._values.redaction import Redact, is_own_frame
+from aioruns._values.status import RunStatus
 from aioruns.abc import Fence
 from aioruns.errors import ManagerClosed, StoreUnavailable
 
@@ -33,7 +33,7 @@ def _frames(awaited: Any) -> Iterator[FrameType]:
         for prefix in ("cr", "gi", "ag"):
             frame = getattr(awaited, f"{prefix}_frame", None)
             if frame is not None:
-                if frame.f_globals.get("__package__") != "aioruns":
+                if not is_own_frame(frame):
                     yield frame
                 awaited = getattr(awaited, "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await")
                 break

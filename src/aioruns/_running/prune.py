@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from aioruns._model import now_micros
+from aioruns._values.times import now_micros
 from aioruns.abc import Store
 from aioruns.errors import ConfigurationError
 

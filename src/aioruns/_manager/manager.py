@@ -12,17 +12,17 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Self, TypeVar
 
-from aioruns._active import ActiveRun
-from aioruns._arguments import call_again
-from aioruns._engine import Engine
-from aioruns._handle import RunHandle
-from aioruns._jobs import Job, JobCall, check_seconds, jobs_by_name
-from aioruns._lifespan import Lifespan
-from aioruns._model import Run, RunCount, RunEvent, RunFilter, check_text
-from aioruns._prune import prune
-from aioruns._reading import check_after, check_id, check_limit, check_periods
-from aioruns._redaction import Redact, redact_secrets
-from aioruns._tickets import check_start
+from aioruns._jobs.arguments import call_again
+from aioruns._jobs.job import Job, JobCall, jobs_by_name
+from aioruns._manager.engine import Engine
+from aioruns._manager.handle import RunHandle
+from aioruns._manager.opening import Lifespan
+from aioruns._running.live import ActiveRun
+from aioruns._running.prune import prune
+from aioruns._running.request import check_start
+from aioruns._values.checks import check_after, check_id, check_limit, check_periods, check_seconds, check_text
+from aioruns._values.model import Run, RunCount, RunEvent, RunFilter
+from aioruns._values.redaction import Redact, redact_secrets
 from aioruns.abc import Store
 from aioruns.errors import ConfigurationError
 

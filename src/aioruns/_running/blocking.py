@@ -13,8 +13,8 @@ from itertools import takewhile
 from types import FrameType
 from typing import Any, Final, Protocol
 
-from aioruns._active import ActiveRun
-from aioruns._context import RunContext, context_of
+from aioruns._jobs.context import RunContext, context_of
+from aioruns._running.live import ActiveRun
 
 __all__ = ["BlockWatch"]
 
@@ -131,4 +131,4 @@ def _of_the_function(frame: FrameType) -> list[tuple[FrameType, int]]:
 
 
 def _is_loop(frame: FrameType) -> bool:
-    return frame.f_globals.get("__name__", "").startswith(("asyncio.", "aioruns._execution"))
+    return frame.f_globals.get("__name__", "").startswith(("asyncio.", "aioruns._running.execute"))

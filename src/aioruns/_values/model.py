@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from aioruns._lifecycle import TERMINAL, RunStatus
+from aioruns._values.checks import check_tags
+from aioruns._values.status import TERMINAL, RunStatus
+from aioruns._values.times import to_micros
 from aioruns.errors import ConfigurationError
 
-__all__ = [
-    "LONGER_THAN",
-    "Progress",
-    "Run",
-    "RunCount",
-    "RunEvent",
-    "RunFilter",
-    "from_micros",
-    "now_micros",
-    "to_micros",
-]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def now_micros() -> int:
-    """Read the one clock: microseconds since 1970, UTC."""
-    return time.time_ns() // 1000
-
-
-def from_micros(micros: int) -> datetime:
-    """Turn stored microseconds into an aware UTC datetime, exactly."""
-    return _EPOCH + timedelta(0, 0, micros)  # by name, it takes half as long again
-
-
-def to_micros(moment: datetime, *, what: str) -> int:
-    """Turn an aware datetime into microseconds.
-
-    Raises:
-        ConfigurationError: The datetime is naive; ``what`` names it in the message.
-    """
-    if moment.tzinfo is None:
-        raise ConfigurationError(f"{what} is a naive datetime; give it a timezone, e.g. datetime.now(UTC)")
-    return (moment - _EPOCH) // _MICROSECOND
+__all__ = ["LONGER_THAN", "Progress", "Run", "RunCount", "RunEvent", "RunFilter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,43 +205,3 @@ def _statuses(wanted: str | Iterable[str]) -> tuple[RunStatus, ...]:
     except (TypeError, ValueError) as error:
         known = ", ".join(RunStatus)
         raise ConfigurationError(f"RunFilter(status=…): {error}; the statuses are {known}") from None
-
-
-def check_tags(tags: Iterable[str] | None) -> tuple[str, ...]:
-    """Sort labels and drop doubles.
-
-    Raises:
-        ConfigurationError: They are one string, or hold something that is not a non-empty string.
-    """
-    if tags is None:
-        return ()
-    if isinstance(tags, str):
-        raise ConfigurationError(f"tags={tags!r} is one string; give a list of strings, e.g. tags=[{tags!r}]")
-    try:
-        labels = tuple(tags)
-    except TypeError:
-        raise ConfigurationError(f"tags must be a list of strings, not {type(tags).__name__}") from None
-    return tuple(sorted({check_text(label, what="a tag") for label in labels}))
-
-
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
-MAX_NAME = 512
-"""Characters that a key, a tag, a job's name and the like may have."""
-
-
-def check_text(text: object, *, what: str) -> str:
-    """Return text that is fit to be a name in the store.
-
-    Raises:
-        ConfigurationError: It is no string, empty, too long, or holds control characters or lone surrogates.
-    """
-    if not isinstance(text, str):
-        raise ConfigurationError(f"{what} must be a string, not {type(text).__name__}")
-    if not text:
-        raise ConfigurationError(f"{what} must not be empty; leave it out instead")
-    if len(text) > MAX_NAME:
-        raise ConfigurationError(f"{what} has {len(text)} characters; at most {MAX_NAME} are allowed")
-    if _UNFIT.search(text):
-        raise ConfigurationError(f"{what} {text!r} holds control characters or lone surrogates; remove them")
-    return text

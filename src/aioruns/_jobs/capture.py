@@ -11,7 +11,7 @@ import logging
 import threading
 from typing import Any
 
-from aioruns._context import current_context, write_record
+from aioruns._jobs.context import current_context, write_record
 
 __all__ = ["install", "uninstall"]
 

@@ -5,33 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import re
 import weakref
-from collections.abc import AsyncIterable, Callable, Generator, Iterable
+from collections.abc import AsyncIterable, Generator, Iterable
 from contextvars import ContextVar
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
-from aioruns._cancel_event import CancelEvent
-from aioruns._model import MAX_NAME
-from aioruns._redaction import MAX_TRACEBACK, Redact, cut, redact_secrets, safe_text
-from aioruns._serialization import NotStorable, encode
-from aioruns._tracking import Track
+from aioruns._aio.events import CancelEvent
+from aioruns._jobs.lines import MAX_DATA, MAX_LINE, encode_line, finite, label, level_name, shown
+from aioruns._jobs.tracking import Track
+from aioruns._values.json import encode
+from aioruns._values.redaction import MAX_TRACEBACK, Redact, cut, redact_secrets, safe_text
 from aioruns.errors import ConfigurationError
 
 __all__ = ["RunContext", "Sink", "current_context", "current_run", "detached"]
 
 T = TypeVar("T")
 
-MAX_LINE: Final = 16 * 1024
-"""Bytes of UTF-8 that a log message may have."""
-MAX_FIELD: Final = 1024
-"""Bytes of UTF-8 that the ``repr`` of a field without a JSON form may have."""
-MAX_DATA: Final = 64 * 1024
-"""Bytes of JSON that the data of an emitted event may have."""
 _KIND = re.compile(r"[A-Za-z][\w.:-]{0,63}")
 _OWN_KINDS = frozenset({"status", "log", "progress", "step"})
-_LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 
 class Sink(Protocol):
@@ -127,10 +119,10 @@ class RunContext:
         Raises:
             ConfigurationError: A number is not finite.
         """
-        total = None if total is None else max(_finite(total), 0)
-        current = max(_finite(current), 0)
+        total = None if total is None else max(finite(total), 0)
+        current = max(finite(current), 0)
         current = current if total is None else min(current, total)
-        data = {"current": current, "total": total, "step": _label(step), "message": _label(message)}
+        data = {"current": current, "total": total, "step": label(step), "message": label(message)}
         self._sink.put_progress(step, encode(data, what="progress"))
 
     def track(self, items: Iterable[T] | AsyncIterable[T], *, step: str | None = None) -> Track[T]:
@@ -172,7 +164,7 @@ class RunContext:
         Raises:
             ConfigurationError: The level is unknown.
         """
-        self.write_line(_level_name(level), message, fields=fields)
+        self.write_line(level_name(level), message, fields=fields)
 
     def write_line(
         self,
@@ -184,18 +176,18 @@ class RunContext:
         trace: str = "",
     ) -> None:
         """Store a log line whose parts are known: what ``log``, ``logger`` and the capture of ``logging`` share."""
-        text = _shown(str, message)
+        text = shown(str, message)
         short = cut(text, MAX_LINE)
         data: dict[str, Any] = {"level": level, "message": short}
         if short is not text:
             data["cut"] = len(text)
         if logger is not None:
-            data["logger"] = _label(logger)
+            data["logger"] = label(logger)
         if fields:
             data["fields"] = fields
         if trace:
             data["traceback"] = safe_text(trace, MAX_TRACEBACK, self._redact, one_line=False)
-        self._sink.put("log", _encode_line(data), droppable=True)
+        self._sink.put("log", encode_line(data), droppable=True)
 
     @property
     def logger(self) -> logging.Logger:
@@ -242,7 +234,7 @@ def write_record(context: RunContext, record: logging.LogRecord, *, logger: str 
     try:
         message = record.getMessage()
     except Exception as error:  # noqa: BLE001 - wrong format arguments: logging itself only prints such errors
-        message = f"{_shown(str, record.msg)} (not formatted: {_shown(str, error)})"
+        message = f"{shown(str, record.msg)} (not formatted: {shown(str, error)})"
     trace = logging.Formatter().formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
     context.write_line(record.levelname.lower(), message, logger=logger, trace=trace)
 
@@ -311,57 +303,3 @@ def detached() -> Generator[None]:
         yield
     finally:
         _current.reset(token)
-
-
-def _finite(number: float) -> float:
-    """Return a number as an int or a float, which JSON holds as it is."""
-    try:
-        plain = number if type(number) is int else float(number)
-        if math.isfinite(plain):
-            return plain
-    except (OverflowError, TypeError, ValueError):
-        pass
-    raise ConfigurationError(f"progress is made of finite numbers, not {_shown(repr, number)}")
-
-
-def _label(text: str | None) -> str | None:
-    return None if text is None else cut(_shown(str, text), MAX_NAME)
-
-
-def _level_name(level: str | int) -> str:
-    if level in _LEVELS:
-        return level
-    known = logging.getLevelNamesMapping()
-    if isinstance(level, int):
-        return logging.getLevelName(level).lower()
-    if level.upper() not in known:
-        raise ConfigurationError(f"the log level {level!r} is unknown; the levels are {', '.join(known).lower()}")
-    return level.lower()
-
-
-def _encode_line(data: dict[str, Any]) -> str:
-    """Encode a log line whatever its fields are: a log line never fails the run that writes it."""
-    try:
-        return encode(data, what="a log line", limit=MAX_DATA)
-    except NotStorable:
-        return _encode_shown(data)
-
-
-def _encode_shown(data: dict[str, Any]) -> str:
-    """Encode a log line with the ``repr`` of its fields; without them if that is still too much."""
-    if fields := data.pop("fields", {}):
-        data["fields"] = {_shown(str, name): cut(_shown(repr, value), MAX_FIELD) for name, value in fields.items()}
-        with contextlib.suppress(NotStorable):
-            return encode(data, what="a log line", limit=MAX_DATA)
-        del data["fields"]
-        data["fields_cut"] = len(fields)
-    # Message and traceback are bounded already, though escapes may take them past the limit for data.
-    return encode(data, what="a log line")
-
-
-def _shown(show: Callable[[object], str], value: object) -> str:
-    """Show a value as its own ``__str__`` or ``__repr__`` does, as valid UTF-8; as its type if that raises."""
-    try:
-        return show(value).encode(errors="backslashreplace").decode()
-    except Exception:  # noqa: BLE001 - a user's own code
-        return f"<{type(value).__name__}>"

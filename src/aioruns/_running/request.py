@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from aioruns._active import ActiveRun
-from aioruns._jobs import Job, JobCall, Work, check_seconds, work_of
-from aioruns._model import Run, check_tags, check_text
+from aioruns._jobs.job import Job, JobCall
+from aioruns._jobs.work import Work, work_of
+from aioruns._running.live import ActiveRun
+from aioruns._values.checks import check_seconds, check_tags, check_text
+from aioruns._values.model import Run
 from aioruns.errors import ConfigurationError, RunConflict
 
 __all__ = ["Ticket", "check_start"]

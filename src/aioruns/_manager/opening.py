@@ -6,9 +6,9 @@ import asyncio
 import warnings
 from collections.abc import Callable
 
-from aioruns._context import current_context
-from aioruns._engine import Engine
-from aioruns._owned import create_task, until_done
+from aioruns._aio.tasks import create_task, until_done
+from aioruns._jobs.context import current_context
+from aioruns._manager.engine import Engine
 from aioruns.errors import ManagerClosed
 
 __all__ = ["Lifespan"]

@@ -6,14 +6,15 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from aioruns._model import now_micros
+from aioruns._values.times import now_micros
+from aioruns.abc import NewEvent
 from aioruns.errors import LeaseLost, StoreUnavailable
 
 log = logging.getLogger("aioruns")
 
-__all__ = ["Budget", "NewEvent", "Outbox"]
+__all__ = ["Budget", "Outbox"]
 
 MAX_EVENTS: Final = 10_000
 """Unstored events that one run may have."""
@@ -23,18 +24,6 @@ MAX_TOTAL_BYTES: Final = 64 * 1024 * 1024
 """Bytes of unstored events that all runs of a manager may have together."""
 _OVERHEAD: Final = 200
 """Bytes that an unstored event takes beside its data; limits the number of events of all runs together."""
-
-
-class NewEvent(NamedTuple):
-    """An event that has no ``seq`` yet.
-
-    ``ordinal`` is the writer's own count, so that storing the same event twice stores it once.
-    """
-
-    ordinal: int
-    at: int
-    kind: str
-    data: str
 
 
 _Said = tuple[int, str, str]

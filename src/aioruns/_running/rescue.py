@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from aioruns._model import now_micros
+from aioruns._values.times import now_micros
 from aioruns.abc import Store
 from aioruns.errors import StoreUnavailable
 

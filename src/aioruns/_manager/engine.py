@@ -14,26 +14,27 @@ from typing import Any, Final
 
 import anyio
 
-from aioruns import _capture
-from aioruns._active import ActiveRun
-from aioruns._blocking import BlockWatch
-from aioruns._cancelling import Canceller
-from aioruns._events import EventFeed
-from aioruns._execution import Executor
-from aioruns._flushing import Flusher
-from aioruns._jobs import Work
-from aioruns._lifecycle import RunStatus
-from aioruns._model import Run, now_micros
-from aioruns._outbox import Budget
-from aioruns._owned import OwnedTasks, insist
-from aioruns._patience import bounded
-from aioruns._reading import Reader
-from aioruns._redaction import Redact
-from aioruns._registry import Registry
-from aioruns._rescue import rescue, rescue_periodically
-from aioruns._scheduling import Capacity
-from aioruns._starting import Starter
-from aioruns._watching import Watcher
+from aioruns._aio.tasks import OwnedTasks, insist
+from aioruns._jobs import capture
+from aioruns._jobs.work import Work
+from aioruns._running.blocking import BlockWatch
+from aioruns._running.cancel import Canceller
+from aioruns._running.capacity import Capacity
+from aioruns._running.execute import Executor
+from aioruns._running.feed import EventFeed
+from aioruns._running.flush import Flusher
+from aioruns._running.live import ActiveRun
+from aioruns._running.outbox import Budget
+from aioruns._running.patience import bounded
+from aioruns._running.read import Reader
+from aioruns._running.registry import Registry
+from aioruns._running.rescue import rescue, rescue_periodically
+from aioruns._running.start import Starter
+from aioruns._running.watch import Watcher
+from aioruns._values.model import Run
+from aioruns._values.redaction import Redact
+from aioruns._values.status import RunStatus
+from aioruns._values.times import now_micros
 from aioruns.abc import Store
 from aioruns.errors import ManagerClosed, RunError, StoreUnavailable
 
@@ -184,7 +185,7 @@ class Engine:
             with anyio.move_on_after(CLOSE_BOUND):
                 await self.store.aclose()
             raise
-        _capture.install()
+        capture.install()
         self._capturing = True
         self._rescuer = self._tasks.create(rescue_periodically(self.store, self.feed.notify_all))
 
@@ -292,7 +293,7 @@ class Engine:
         finally:
             if self._capturing:
                 self._capturing = False
-                _capture.uninstall()
+                capture.uninstall()
 
     def _end_unspawned(self, active: ActiveRun, error: BaseException) -> None:
         """End a run whose function will never begin."""

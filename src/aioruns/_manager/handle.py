@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aioruns._jobs import Work, check_seconds
-from aioruns._lifecycle import RunStatus
-from aioruns._serialization import decode
+from aioruns._jobs.work import Work
+from aioruns._values.checks import check_seconds
+from aioruns._values.json import decode
+from aioruns._values.status import RunStatus
 from aioruns.errors import RunCancelled, RunFailed, RunInterrupted
 
 if TYPE_CHECKING:
-    from aioruns._active import ActiveRun
-    from aioruns._manager import RunManager
-    from aioruns._model import Run, RunEvent
+    from aioruns._manager.manager import RunManager
+    from aioruns._running.live import ActiveRun
+    from aioruns._values.model import Run, RunEvent
 
 __all__ = ["RunHandle"]
 

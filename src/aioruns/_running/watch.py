@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
-from aioruns._active import ActiveRun
-from aioruns._lifecycle import RunStatus
-from aioruns._model import Run, now_micros
+from aioruns._running.live import ActiveRun
+from aioruns._values.model import Run
+from aioruns._values.status import RunStatus
+from aioruns._values.times import now_micros
 from aioruns.abc import Ending, Fence, Store
 from aioruns.errors import LeaseLost, StoreUnavailable
 

@@ -5,22 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from aioruns._active import ActiveRun
-from aioruns._model import Run, RunEvent, RunFilter, to_micros
+from aioruns._running.live import ActiveRun
+from aioruns._values.model import Run, RunEvent, RunFilter
 from aioruns.abc import Store
-from aioruns.errors import ConfigurationError, RunNotFound
+from aioruns.errors import RunNotFound
 
-__all__ = ["Reader", "check_after", "check_id", "check_limit", "check_periods"]
+__all__ = ["Reader"]
 
 T = TypeVar("T")
-
-MAX_PAGE: Final = 1000
-"""Runs or events that may be read at once."""
-MAX_COUNTED: Final = 1_000_000
-"""Runs that may be counted at once."""
 
 
 class _Runs(Protocol):
@@ -125,40 +119,3 @@ def _within(seconds: float | None, waiting: Awaitable[T]) -> Awaitable[T]:
 async def _cut_off(seconds: float, waiting: Awaitable[T]) -> T:
     async with asyncio.timeout(seconds):
         return await waiting
-
-
-def check_id(run_id: int) -> int:
-    """Return an id that a run may have.
-
-    Raises:
-        ConfigurationError: It is no whole number.
-        RunNotFound: No run can have it.
-    """
-    if isinstance(run_id, bool) or not isinstance(run_id, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"a run's id is a whole number, not {run_id!r}")
-    if not 0 < run_id < 2**63:
-        raise RunNotFound(run_id)
-    return run_id
-
-
-def check_limit(limit: int) -> int:
-    """Return how many to read at once, or raise ``ConfigurationError``."""
-    if not 1 <= limit <= MAX_PAGE:
-        raise ConfigurationError(f"limit must be between 1 and {MAX_PAGE}, not {limit}")
-    return limit
-
-
-def check_after(after: int) -> int:
-    """Return behind which event to read, or raise ``ConfigurationError``."""
-    if after < 0:
-        raise ConfigurationError(f"after is the seq of the last event that was seen, 0 for none; not {after}")
-    return min(after, 2**62)
-
-
-def check_periods(since: datetime, width: timedelta, among: int) -> tuple[int, int]:
-    """Return when the first period begins and how long each is, in microseconds, or raise ``ConfigurationError``."""
-    if width <= timedelta(0):
-        raise ConfigurationError(f"width must be longer than nothing, not {width}")
-    if not 1 <= among <= MAX_COUNTED:
-        raise ConfigurationError(f"among must be between 1 and {MAX_COUNTED:,}, not {among}")
-    return to_micros(since, what="since"), width // timedelta(microseconds=1)

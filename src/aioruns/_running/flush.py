@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from aioruns._active import ActiveRun
-from aioruns._model import Run
-from aioruns._outbox import NewEvent
-from aioruns._owned import OwnedTasks
-from aioruns.abc import Store
+from aioruns._aio.tasks import OwnedTasks
+from aioruns._running.live import ActiveRun
+from aioruns._values.model import Run
+from aioruns.abc import NewEvent, Store
 from aioruns.errors import LeaseLost, StoreUnavailable
 
 __all__ = ["Flusher"]

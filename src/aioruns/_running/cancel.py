@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from aioruns._active import ActiveRun
-from aioruns._model import Run, now_micros, to_micros
-from aioruns._owned import OwnedTasks, until_done
-from aioruns._redaction import Redact, safe_text
+from aioruns._aio.tasks import OwnedTasks, until_done
+from aioruns._running.live import ActiveRun
+from aioruns._values.model import Run
+from aioruns._values.redaction import Redact, safe_text
+from aioruns._values.times import now_micros, to_micros
 from aioruns.abc import Store
 from aioruns.errors import RunAlreadyFinished, RunNotFound, StoreUnavailable
 

@@ -1,0 +1,1 @@
+"""Jobs, their calls and arguments, and what a run sees of itself."""

@@ -1,0 +1,1 @@
+"""``RunManager`` and its handles; opening, wiring and closing of what is below."""

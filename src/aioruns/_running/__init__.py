@@ -1,0 +1,1 @@
+"""What an open manager does. One role a module; roles know those below them as objects."""
