@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["OwnedTasks", "create_task", "insist", "settle", "until_done"]
+__all__ = ["OwnedTasks", "create_task", "insist", "until_done"]
 
 T = TypeVar("T")
 
@@ -30,12 +31,6 @@ async def until_done(future: asyncio.Future[Any]) -> None:
         await waiter
     finally:
         future.remove_done_callback(wake)
-
-
-async def settle(futures: Iterable[asyncio.Future[Any]], timeout: float | None = None) -> None:
-    """Wait for the futures that there are now, ``timeout`` seconds at most. Cancelling the wait leaves them alone."""
-    if now := tuple(futures):
-        await asyncio.wait(now, timeout=timeout)
 
 
 async def insist(verb: Callable[[], Awaitable[T]]) -> tuple[T, asyncio.CancelledError | None]:
@@ -64,11 +59,26 @@ async def insist(verb: Callable[[], Awaitable[T]]) -> tuple[T, asyncio.Cancelled
 
 
 def create_task(
-    coroutine: Coroutine[Any, Any, T], *, context: contextvars.Context | None = None, name: str | None = None
+    coroutine: Coroutine[Any, Any, T],
+    *,
+    context: contextvars.Context | None = None,
+    name: str | None = None,
+    eager: bool = False,
 ) -> asyncio.Task[T]:
-    """Create a task in a clean context, or the given one. If that fails, Python need not warn about the coroutine."""
+    """Create a task in a clean context, or the given one. If that fails, Python need not warn about the coroutine.
+
+    Args:
+        coroutine: What the task executes.
+        context: The context in which it does.
+        name: Name of the task.
+        eager: Take the first step at once, where Python can (from 3.12 on): it saves a turn of the event loop.
+    """
+    loop = asyncio.get_running_loop()
+    context = context or contextvars.Context()
     try:
-        return asyncio.get_running_loop().create_task(coroutine, name=name, context=context or contextvars.Context())
+        if eager and sys.version_info >= (3, 12):
+            return asyncio.eager_task_factory(loop, coroutine, name=name, context=context)
+        return loop.create_task(coroutine, name=name, context=context)
     except BaseException:
         coroutine.close()
         raise
@@ -83,10 +93,11 @@ class OwnedTasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def create(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def create(self, coroutine: Coroutine[Any, Any, T], *, eager: bool = False) -> asyncio.Task[T]:
         """Create a task. Its exception is whoever's who looks at it; nobody is warned when nobody does."""
-        task = create_task(coroutine)
-        self._tasks.add(task)
+        task = create_task(coroutine, eager=eager)
+        if not task.done():
+            self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
@@ -94,3 +105,8 @@ class OwnedTasks:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()
+
+    async def settle(self, timeout: float | None = None) -> None:
+        """Wait for the tasks that there are now, ``timeout`` seconds at most. Cancelling the wait leaves them alone."""
+        if now := tuple(self._tasks):
+            await asyncio.wait(now, timeout=timeout)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aioruns._jobs.work import Work
+from aioruns._running.attempt import Why
 from aioruns._values.checks import check_seconds
 from aioruns._values.json import decode
 from aioruns._values.status import RunStatus
@@ -13,7 +14,7 @@ from aioruns.errors import RunCancelled, RunFailed, RunInterrupted
 
 if TYPE_CHECKING:
     from aioruns._manager.manager import RunManager
-    from aioruns._running.live import ActiveRun
+    from aioruns._running.live import LiveRun
     from aioruns._values.model import Run, RunEvent
 
 __all__ = ["RunHandle"]
@@ -30,21 +31,21 @@ class RunHandle(Generic[T_co]):
             idempotency key, as it was found. None if the handle was made by ``get_handle``.
     """
 
-    __slots__ = ("_active", "_manager", "_work", "id", "inserted")
+    __slots__ = ("_live", "_manager", "_work", "id", "inserted")
 
     def __init__(
         self,
         manager: RunManager,
         run_id: int,
         *,
-        active: ActiveRun | None,
+        live: LiveRun | None,
         work: Work | None,
         inserted: Run | None = None,
     ) -> None:
         self.id: int = run_id
         self.inserted: Run | None = inserted
         self._manager = manager
-        self._active = active  # results live here, and go when the handle goes
+        self._live = live  # results live here, and go when the handle goes
         self._work = work
 
     def __repr__(self) -> str:
@@ -66,8 +67,8 @@ class RunHandle(Generic[T_co]):
         return self._result().__await__()
 
     async def _result(self) -> T_co:
-        run = self._outcome() or await self._manager._wait(self.id, self._active, None)  # pyright: ignore[reportPrivateUsage]
-        here = self._active if self._active is not None and not self._active.lost else None
+        run = self._outcome() or await self._manager._wait(self.id, self._live, None)  # pyright: ignore[reportPrivateUsage]
+        here = self._live.attempt if self._live is not None and Why.LOST not in self._live.attempt.asked else None
         if run.status is RunStatus.COMPLETED:
             if here is not None:
                 return here.result
@@ -95,11 +96,11 @@ class RunHandle(Generic[T_co]):
             ManagerClosed: The manager was closed before the run ended.
         """
         seconds = check_seconds(timeout, what="timeout", zero=True)
-        return self._outcome() or await self._manager._wait(self.id, self._active, seconds)  # pyright: ignore[reportPrivateUsage]
+        return self._outcome() or await self._manager._wait(self.id, self._live, seconds)  # pyright: ignore[reportPrivateUsage]
 
     def _outcome(self) -> Run | None:
         """Return the run if it has ended here, also after the manager was closed."""
-        return self._active.outcome() if self._active is not None and self._active.ended.is_set() else None
+        return self._live.outcome() if self._live is not None and self._live.ended.is_set() else None
 
     async def cancel(self, reason: str | None = None) -> Run:
         """Request that the run ends; see ``RunManager.cancel_run``."""

@@ -8,16 +8,15 @@ import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Self, TypeVar
 
 from aioruns._jobs.arguments import call_again
 from aioruns._jobs.job import Job, JobCall, jobs_by_name
-from aioruns._manager.engine import Engine
+from aioruns._manager.engine import Settings
 from aioruns._manager.handle import RunHandle
 from aioruns._manager.opening import Lifespan
-from aioruns._running.live import ActiveRun
+from aioruns._running.live import LiveRun
 from aioruns._running.prune import prune
 from aioruns._running.request import check_start
 from aioruns._values.checks import check_after, check_id, check_limit, check_periods, check_seconds, check_text
@@ -66,16 +65,15 @@ class RunManager:
         if max_running is not None and (type(max_running) is not int or max_running < 1):
             raise ConfigurationError(f"max_running must be a whole number of at least 1, or None; not {max_running!r}")
         self._jobs = jobs_by_name(jobs)
-        make_engine = partial(
-            Engine,
-            open_store(store),
-            max_running=max_running,
-            redact=redact,
-            context_vars=tuple(context_vars),
-            patience=check_seconds(store_timeout, what="store_timeout", zero=True) or 0.0,
-        )
         self._lifespan = Lifespan(
-            make_engine, grace=check_seconds(shutdown_grace, what="shutdown_grace", zero=True) or 0.0
+            Settings(
+                store=open_store(store),
+                max_running=max_running,
+                shutdown_grace=check_seconds(shutdown_grace, what="shutdown_grace", zero=True) or 0.0,
+                redact=redact,
+                context_vars=tuple(context_vars),
+                patience=check_seconds(store_timeout, what="store_timeout", zero=True) or 0.0,
+            )
         )
 
     # Opening and closing
@@ -184,14 +182,13 @@ class RunManager:
     async def _start(self, call: Any, **options: Any) -> RunHandle[Any]:
         try:
             engine = self._lifespan.to_start()
-            ticket = check_start(call, self._jobs, prepare=engine.prepare, **options)
+            request = check_start(call, self._jobs, **options)
         except BaseException:
             if inspect.iscoroutine(call) and inspect.getcoroutinestate(call) == inspect.CORO_CREATED:
                 call.close()
             raise
-        run = await engine.starter.start(ticket)
-        active = ticket.active if ticket.active.is_attached(run.id) else engine.registry.get(run.id)
-        return RunHandle(self, run.id, active=active, work=ticket.active.work, inserted=run)
+        run, live = await engine.starter.start(request)
+        return RunHandle(self, run.id, live=live, work=request.work, inserted=run)
 
     async def cancel_run(self, run_id: int, *, reason: str | None = None) -> Run:
         """Request that a run ends, in whichever process it executes.
@@ -294,8 +291,8 @@ class RunManager:
 
     def get_handle(self, run_id: int) -> RunHandle[Any]:
         """Return a handle of a run, wherever it executes; whether it exists shows when the handle is used."""
-        active = self._lifespan.to_look().registry.get(check_id(run_id))
-        return RunHandle(self, run_id, active=active, work=None if active is None else active.work)
+        live = self._lifespan.to_look().registry.get(check_id(run_id))
+        return RunHandle(self, run_id, live=live, work=None if live is None else live.work)
 
     @property
     def jobs(self) -> Mapping[str, Job[..., Any]]:
@@ -334,8 +331,8 @@ class RunManager:
         """
         return await self._wait(check_id(run_id), None, check_seconds(timeout, what="timeout", zero=True))
 
-    def _wait(self, run_id: int, active: ActiveRun | None, seconds: float | None) -> Awaitable[Run]:
-        return self._lifespan.to_ask().reader.wait(run_id, active, seconds)
+    def _wait(self, run_id: int, live: LiveRun | None, seconds: float | None) -> Awaitable[Run]:
+        return self._lifespan.to_ask().reader.wait(run_id, live, seconds)
 
     def stream_events(self, run_id: int, after: int = 0) -> AsyncIterator[RunEvent]:
         """Stream a run's events: those that are stored first, then each as it is stored; ends when the run has ended.
@@ -381,4 +378,4 @@ class RunManager:
             StoreUnavailable: The store cannot be written.
         """
         engine = self._lifespan.to_ask()
-        return await prune(engine.store, older_than, engine.feed.notify_all)
+        return await prune(engine.store, older_than, engine.feed)

@@ -1,34 +1,91 @@
-"""The lifespan of a manager: opened once, closed once, and what may be asked of it when."""
+"""Opening a manager, and its life: opened once, closed once, and what may be asked of it when."""
 
 from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable
+
+import anyio
 
 from aioruns._aio.tasks import create_task, until_done
+from aioruns._jobs import capture
 from aioruns._jobs.context import current_context
-from aioruns._manager.engine import Engine
+from aioruns._manager.closing import CLOSE_BOUND, close
+from aioruns._manager.engine import Engine, Settings
+from aioruns._running.rescue import rescue, rescue_periodically
+from aioruns._values.times import now_micros
 from aioruns.errors import ManagerClosed
 
 __all__ = ["Lifespan"]
+
+
+async def _open(engine: Engine) -> None:
+    """Open the store, prove to be alive, rescue what dead processes left, and begin to watch.
+
+    Raises:
+        ConfigurationError: The store cannot be what it is said to be.
+        StoreUnavailable: The store cannot be reached.
+    """
+    opened = engine.loop.create_future()
+    engine.state.keeper = engine.tasks.create(_keep(engine, opened))
+    await opened
+
+
+async def _keep(engine: Engine, opened: asyncio.Future[None]) -> None:
+    """Open, then watch until closed. Cancelled by anybody else, the event loop is being torn down: close then.
+
+    All in one task: one that began when all is open might be cancelled before its first step, and never close.
+    """
+    try:
+        await _open_store(engine)
+    except BaseException as error:
+        if not opened.done():
+            opened.set_exception(error)
+        raise
+    if not opened.done():
+        opened.set_result(None)
+    try:
+        # A task of its own: the bounded store cancels the task of a call that it gives up, and that is no teardown.
+        await engine.tasks.create(engine.watcher.watch())
+    except asyncio.CancelledError:
+        if not engine.state.closed:
+            await close(engine, grace=0, torn=True)
+            warnings.warn("a RunManager was not closed before its event loop", ResourceWarning, stacklevel=2)
+        raise
+
+
+async def _open_store(engine: Engine) -> None:
+    store, manager_id = engine.store, engine.state.manager_id
+    try:
+        await store.open()
+        await store.acquire_lease(manager_id, at=now_micros())
+        await rescue(store, engine.feed)
+        anyio.get_cancelled_exc_class()  # loads what anyio loads late: at close there may be no descriptor left
+        engine.blocking.start()
+    except BaseException:
+        engine.state.closed = True
+        store.abandon_lease(manager_id)
+        with anyio.move_on_after(CLOSE_BOUND):
+            await store.aclose()
+        raise
+    capture.install()
+    engine.capturing = True
+    engine.rescuer = engine.tasks.create(rescue_periodically(store, engine.feed))
 
 
 class Lifespan:
     """Opens an engine, hands it out while it is open, and closes it.
 
     Args:
-        make_engine: Makes it, on the event loop that it then belongs to.
-        grace: Seconds for which runs may go on when it closes.
+        settings: What the manager was made with.
 
     Attributes:
         engine: The engine, from when it is being opened on.
     """
 
-    def __init__(self, make_engine: Callable[[], Engine], *, grace: float) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.engine: Engine | None = None
-        self._make_engine = make_engine
-        self._grace = grace
+        self._settings = settings
         self._accepting = False
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -37,8 +94,8 @@ class Lifespan:
         """See ``RunManager.open``."""
         if self._opening is not None:
             raise ManagerClosed("a RunManager is opened once: make a new one")
-        self.engine = self._make_engine()
-        self._opening = create_task(self.engine.open())
+        self.engine = Engine(self._settings)
+        self._opening = create_task(_open(self.engine))
         try:
             await until_done(self._opening)
         except asyncio.CancelledError:
@@ -57,7 +114,7 @@ class Lifespan:
             return
         _check_loop(self._opening.get_loop())
         context = current_context()
-        if context is not None and self.engine is not None and context.owner == self.engine.manager_id:
+        if context is not None and self.engine is not None and context.owner == self.engine.state.manager_id:
             raise RuntimeError("aclose() was called inside a run of the same manager: it would wait for itself")
         await until_done(self._opening)
         if not self._opening.cancelled() and self._opening.exception() is None:
@@ -69,11 +126,11 @@ class Lifespan:
         self._accepting = False
         if self._closing is None:
             assert self.engine is not None
-            self._closing = create_task(self.engine.close(grace=self._grace))
+            self._closing = create_task(close(self.engine, grace=self._settings.shutdown_grace))
         return self._closing
 
     def __del__(self) -> None:
-        if self._accepting and self.engine is not None and not self.engine.closed:
+        if self._accepting and self.engine is not None and not self.engine.state.closed:
             warnings.warn(
                 "a RunManager was never closed: use async with, or await aclose()", ResourceWarning, stacklevel=2
             )
@@ -86,7 +143,7 @@ class Lifespan:
         """
         if self.engine is None or self._opening is None or not self._opening.done():
             raise ManagerClosed("the RunManager is not open: use async with, or await open()")
-        if self.engine.closed:
+        if self.engine.state.closed:
             raise ManagerClosed("the RunManager has been closed: make a new one")
         return self.engine
 
@@ -109,7 +166,7 @@ class Lifespan:
             RuntimeError: It belongs to another event loop.
         """
         engine = self.to_ask()
-        if not self._accepting or engine.stopping:
+        if not self._accepting or engine.state.stopping:
             raise ManagerClosed("the RunManager is closing: it starts no more runs")
         return engine
 

@@ -8,13 +8,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from itertools import takewhile
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aioruns._jobs.context import RunContext, context_of
-from aioruns._running.live import ActiveRun
+from aioruns._running.registry import Registry
 
 __all__ = ["BlockWatch"]
 
@@ -26,11 +25,6 @@ BLOCKED_AFTER: Final = 1.0
 """Seconds for which a sign of life may be late."""
 
 
-class _Runs(Protocol):
-    def __iter__(self) -> Iterator[ActiveRun]: ...
-    def __len__(self) -> int: ...
-
-
 class BlockWatch:
     """Tells of a run that keeps the event loop from turning, while it does so and nothing else can be told.
 
@@ -40,7 +34,7 @@ class BlockWatch:
         registry: The runs that execute here.
     """
 
-    def __init__(self, registry: _Runs) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
@@ -120,7 +114,7 @@ class BlockWatch:
 
     def _context_of(self, task: asyncio.Task[Any]) -> RunContext | None:
         """Find the run that a task belongs to; of the tasks that a function creates, from Python 3.12 on."""
-        own = (active.context for active in self._registry if active.task is task)
+        own = (live.attempt.context for live in self._registry if live.attempt.task is task)
         return next(own, None) or context_of(task)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
 from aioruns._aio.tasks import OwnedTasks, until_done
-from aioruns._running.live import ActiveRun
+from aioruns._running.execute import Executor
+from aioruns._running.feed import EventFeed
+from aioruns._running.registry import Registry
+from aioruns._running.state import ManagerState
 from aioruns._values.model import Run
 from aioruns._values.redaction import Redact, safe_text
 from aioruns._values.times import now_micros, to_micros
@@ -24,44 +26,34 @@ PAUSE: Final = 0.25
 """Seconds until an abandoned run is tried again when the store was away."""
 
 
-class _Runs(Protocol):
-    def get(self, run_id: int) -> ActiveRun | None: ...
-
-
 class Canceller:
     """Cancels runs, wherever they execute.
 
     Args:
         store: Where requests go.
-        manager_id: The manager that executes the runs registered here.
+        state: The open manager.
         registry: The runs that execute or wait here.
-        settle: Waits for starts that are under way.
-        withdraw: Ends a run here that the store has ended while it waited.
-        notify: Called with a run's id when a request has been stored.
+        executor: Ends a run here that the store has ended while it waited.
+        feed: The subscribers of runs, who are told when a request is stored.
         redact: Takes out of reasons what must not be shown.
-        stopping: Tells whether the manager stops.
     """
 
     def __init__(
         self,
         store: Store,
-        manager_id: str,
-        registry: _Runs,
+        state: ManagerState,
+        registry: Registry,
+        executor: Executor,
+        feed: EventFeed,
         *,
-        settle: Callable[[], Awaitable[None]],
-        withdraw: Callable[[ActiveRun, Run], None],
-        notify: Callable[[int], None],
         redact: Redact,
-        stopping: Callable[[], bool],
     ) -> None:
         self._store = store
-        self._manager_id = manager_id
+        self._state = state
         self._registry = registry
-        self._settle = settle
-        self._withdraw = withdraw
-        self._notify = notify
+        self._executor = executor
+        self._feed = feed
         self._redact = redact
-        self._stopping = stopping
         self._tasks = OwnedTasks()
 
     async def cancel(self, run_id: int, *, reason: str | None) -> Run:
@@ -76,10 +68,10 @@ class Canceller:
             reason = safe_text(str(reason), MAX_REASON, self._redact, one_line=True) or None
         at = now_micros()
         task = self._tasks.create(self._request(run_id, at, reason, unless_shared=False))
-        if (active := self._registry.get(run_id)) is not None:
+        if (live := self._registry.get(run_id)) is not None:
             # Before the commit: the function need not wait for the disk. Of a function that executes, the end comes
             # behind the request in the store's line: its task takes its next step behind the one just created.
-            active.request_cancel(at=at, reason=reason)
+            live.request_cancel(at=at, reason=reason)
         await until_done(task)
         run = task.result()
         if not run.active and (
@@ -90,7 +82,7 @@ class Canceller:
 
     async def cancel_abandoned(self, run_id: int) -> None:
         """Cancel a run whose starter went away, unless somebody else shares it; try again while the store is away."""
-        while not self._stopping():
+        while not self._state.stopping:
             try:
                 await self._request(run_id, now_micros(), ABANDONED, unless_shared=True)
                 return
@@ -103,20 +95,24 @@ class Canceller:
         run = await self._store.request_cancel(run_id, at=at, reason=reason, unless_shared=unless_shared)
         if run is None:
             raise RunNotFound(run_id)
-        self._notify(run_id)
-        if run.manager_id == self._manager_id:
+        self._feed.notify(run_id)
+        if run.manager_id == self._state.manager_id:
             await self.apply(run)
         return run
 
     async def apply(self, run: Run) -> None:
         """Carry to the run here what the store says of it."""
-        active = self._registry.get(run.id)
-        if active is None:
-            await self._settle()
-            active = self._registry.get(run.id)
-        if active is None:
+        live = self._registry.get(run.id)
+        if live is None:
+            await self._registry.sections.settle()
+            live = self._registry.get(run.id)
+        if live is None:
             return
-        if run.active and run.cancel_requested_at is not None and active.cancel_requested_at is None:
-            active.request_cancel(at=to_micros(run.cancel_requested_at, what="time"), reason=run.cancel_reason)
-        elif not run.active and active.waits:
-            self._withdraw(active, run)
+        if run.active and run.cancel_requested_at is not None and live.cancel_requested_at is None:
+            live.request_cancel(at=to_micros(run.cancel_requested_at, what="time"), reason=run.cancel_reason)
+        elif not run.active and live.waits:
+            self._executor.withdraw(live, run)
+
+    def leftovers(self) -> dict[str, object]:
+        """Tell what is still under way."""
+        return {"requests": len(self._tasks)}

@@ -3,71 +3,64 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
-from aioruns._running.live import ActiveRun
+from aioruns._running.live import LiveRun
 
 __all__ = ["Capacity"]
 
 
 class Capacity:
-    """Slots for running runs; who finds none waits, first in first out.
+    """Slots for running runs; a run that finds none waits in line, first in first out.
 
     Args:
         max_running: How many runs may execute at once; None for no limit.
-        launch: Begins the execution of a run that has been given a slot.
-        fail: Ends a run that could not be launched after it had waited.
     """
 
-    def __init__(
-        self,
-        max_running: int | None,
-        *,
-        launch: Callable[[ActiveRun], None],
-        fail: Callable[[ActiveRun, BaseException], None],
-    ) -> None:
-        self._free: float = math.inf if max_running is None else max_running
-        self._launch = launch
-        self._fail = fail
-        self._waiting: dict[int, ActiveRun] = {}  # in order of insertion
-        self._announced = 0  # refused a slot, and not yet in line: nobody may overtake them
+    def __init__(self, max_running: int | None) -> None:
+        self._size: float = math.inf if max_running is None else max_running
+        self._free = self._size
+        self._announced: set[LiveRun] = set()  # refused a slot, and not yet in line: nobody may overtake them
+        self._line: dict[LiveRun, None] = {}
 
-    def reserve(self) -> bool:
-        """Take a slot for a run that is about to be inserted; False if it has to wait in line.
-
-        Whoever gets False calls ``enqueue`` or ``withdraw`` later.
-        """
-        if self._free < 1 or self._waiting or self._announced:
-            self._announced += 1
+    def reserve(self, live: LiveRun) -> bool:
+        """Take a slot for a run that is about to be inserted; False if it has to wait in line."""
+        if self._free < 1 or self._line or self._announced:
+            self._announced.add(live)
             return False
         self._free -= 1
+        live.has_slot = True
         return True
 
-    def release(self) -> None:
-        """Give a slot back, to the run that has waited longest."""
-        self._free += 1
-        self._promote()
+    def enqueue(self, live: LiveRun) -> list[LiveRun]:
+        """Let a run that is inserted wait in line; return the runs to launch now."""
+        self._announced.discard(live)
+        self._line[live] = None
+        return self._promote()
 
-    def enqueue(self, active: ActiveRun) -> None:
-        """Let a run wait for a slot."""
-        self._announced -= 1
-        self._waiting[active.run.id] = active
-        self._promote()
+    def release(self, live: LiveRun) -> list[LiveRun]:
+        """Take a slot, or a place in line, from a run; return the runs to launch now."""
+        if live.has_slot:
+            live.has_slot = False
+            self._free += 1
+        else:
+            self.discard(live)
+        return self._promote()
 
-    def withdraw(self) -> None:
-        """Note that a run that was refused a slot has not been inserted."""
-        self._announced -= 1
+    def discard(self, live: LiveRun) -> None:
+        """Take a run's place in line; nothing happens if it has none."""
+        self._announced.discard(live)
+        self._line.pop(live, None)
 
-    def discard(self, active: ActiveRun) -> None:
-        """Forget a run that waits; nothing happens if it does not."""
-        self._waiting.pop(active.run.id, None)
-
-    def _promote(self) -> None:
-        while self._free >= 1 and self._waiting:
-            active = self._waiting.pop(next(iter(self._waiting)))
+    def _promote(self) -> list[LiveRun]:
+        promoted: list[LiveRun] = []
+        while self._free >= 1 and self._line:
+            live = next(iter(self._line))
+            del self._line[live]
             self._free -= 1
-            active.has_slot = True
-            try:
-                self._launch(active)
-            except Exception as error:  # noqa: BLE001 - the fault of this run alone, not of the one that made room for it
-                self._fail(active, error)
+            live.has_slot = True
+            promoted.append(live)
+        return promoted
+
+    def leftovers(self) -> dict[str, object]:
+        """Tell what is still taken."""
+        return {"line": len(self._line) + len(self._announced), "slots": self._free != self._size}

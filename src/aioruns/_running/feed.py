@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Final
 
 from aioruns._aio.tasks import until_done
+from aioruns._running.state import ManagerState
 from aioruns._values.model import Run, RunEvent
 from aioruns._values.times import from_micros
 from aioruns.abc import NewEvent, Store
@@ -122,12 +123,12 @@ class EventFeed:
 
     Args:
         store: Where events are read.
-        on_watched: Called when somebody begins to watch a run.
+        state: The open manager.
     """
 
-    def __init__(self, store: Store, *, on_watched: Callable[[], None]) -> None:
+    def __init__(self, store: Store, state: ManagerState) -> None:
         self._store = store
-        self._on_watched = on_watched
+        self._state = state
         self._channels: dict[int, _Channel] = {}
         self._closed = False
         self._reading = 0
@@ -136,6 +137,10 @@ class EventFeed:
     def __len__(self) -> int:
         """How many runs are watched."""
         return len(self._channels)
+
+    def leftovers(self) -> dict[str, object]:
+        """Tell what is still remembered."""
+        return {"channels": len(self)}
 
     def notify(self, run_id: int) -> None:
         """Wake who watches a run: something about it has been committed."""
@@ -178,7 +183,7 @@ class EventFeed:
         """Be woken by commits about a run."""
         channel = self._channels.setdefault(run_id, _Channel())
         channel.subscribers += 1
-        self._on_watched()
+        self._state.interest.set()
         try:
             yield channel
         finally:

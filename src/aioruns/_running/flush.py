@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from aioruns._aio.tasks import OwnedTasks
-from aioruns._running.live import ActiveRun
-from aioruns._values.model import Run
+from aioruns._running.attempt import Why
+from aioruns._running.feed import EventFeed
+from aioruns._running.live import LiveRun
+from aioruns._running.outbox import Budget
 from aioruns.abc import NewEvent, Store
 from aioruns.errors import LeaseLost, StoreUnavailable
 
@@ -26,34 +28,35 @@ class Flusher:
 
     Args:
         store: Where events go.
-        publish: Called with a run, what it has said, and the ``seq`` that the last of that got; it is stored.
+        feed: The subscribers of runs, who get what is stored.
         patience: Seconds for which the store may be away before those who wait in ``flush`` are told.
+
+    Attributes:
+        budget: What the outboxes share that are flushed here.
     """
 
-    def __init__(
-        self, store: Store, *, publish: Callable[[Run, Sequence[NewEvent], range], None], patience: float
-    ) -> None:
+    def __init__(self, store: Store, feed: EventFeed, *, patience: float) -> None:
+        self.budget: Budget = Budget(on_filled=self.start)
         self._store = store
-        self._publish = publish
+        self._feed = feed
         self._patience = patience
         self._tasks = OwnedTasks()
 
-    def start(self, active: ActiveRun) -> None:
+    def start(self, live: LiveRun) -> None:
         """Begin to store what the run has said; it goes on until there is nothing left."""
-        self._tasks.create(self._flush(active))
+        self._tasks.create(self._flush(live))
 
-    async def _flush(self, active: ActiveRun) -> None:
-        outbox = active.outbox
+    async def _flush(self, live: LiveRun) -> None:
+        outbox = live.attempt.outbox
         loop = asyncio.get_running_loop()
         away_since: float | None = None
         pause = PAUSE
         while not outbox.closed:
             try:
-                await self._append(active, outbox.take())
+                await self._append(live, outbox.take())
             except LeaseLost as error:
-                active.lost = True
                 outbox.lose(error)
-                loop.call_soon(active.lose)  # behind those who learn it from their flush
+                loop.call_soon(live.attempt.ask_to_end, Why.LOST)  # behind those who learn it from their flush
                 return
             except StoreUnavailable as error:
                 away_since = away_since or loop.time()
@@ -67,11 +70,15 @@ class Flusher:
             if outbox.closed or not outbox.acknowledge():
                 return
 
-    async def _append(self, active: ActiveRun, said: Sequence[NewEvent]) -> None:
-        run, fence = active.run, active.fence
+    async def _append(self, live: LiveRun, said: Sequence[NewEvent]) -> None:
+        run, fence = live.run, live.fence
         for start in range(0, len(said), LARGEST):
             part = said[start : start + LARGEST]
             seqs = await self._store.append_events(run.id, fence, part)
-            self._publish(run, part, seqs)
-            if active.outbox.closed:  # the rest is stored with the end
+            self._feed.publish(run, part, seqs)
+            if live.attempt.outbox.closed:  # the rest is stored with the end
                 return
+
+    def leftovers(self) -> dict[str, object]:
+        """Tell what is still under way."""
+        return {"flushes": len(self._tasks), "bytes": self.budget.bytes}

@@ -208,11 +208,6 @@ class Outbox:
             return self._taken
 
     @property
-    def loop_runs(self) -> bool:
-        """Whether the event loop is running."""
-        return self._budget.loop.is_running()
-
-    @property
     def closed(self) -> bool:
         """Whether the run has ended: what is left is stored with its end."""
         return self._closed

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+from aioruns._running.feed import EventFeed
 from aioruns._values.times import now_micros
 from aioruns.abc import Store
 from aioruns.errors import ConfigurationError
@@ -16,7 +16,7 @@ BATCH: Final = 500
 """Runs that are deleted in one transaction, at most; the store deletes fewer where that takes long."""
 
 
-async def prune(store: Store, older_than: timedelta, notify_all: Callable[[], None]) -> int:
+async def prune(store: Store, older_than: timedelta, feed: EventFeed) -> int:
     """Delete runs that ended longer ago than this; wake everybody, since somebody may be reading one of them.
 
     Cancelled, it has deleted some.
@@ -32,5 +32,5 @@ async def prune(store: Store, older_than: timedelta, notify_all: Callable[[], No
         while pruned := await store.prune_runs(finished_before=finished_before, limit=BATCH, after=last):
             total, last = total + len(pruned), pruned[-1]
     finally:
-        notify_all()
+        feed.notify_all()
     return total

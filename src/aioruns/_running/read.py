@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from aioruns._running.live import ActiveRun
+from aioruns._running.feed import EventFeed
+from aioruns._running.live import LiveRun
+from aioruns._running.registry import Registry
 from aioruns._values.model import Run, RunEvent, RunFilter
 from aioruns.abc import Store
 from aioruns.errors import RunNotFound
@@ -15,11 +17,6 @@ from aioruns.errors import RunNotFound
 __all__ = ["Reader"]
 
 T = TypeVar("T")
-
-
-class _Runs(Protocol):
-    def __contains__(self, run_id: int) -> bool: ...
-    def get(self, run_id: int) -> ActiveRun | None: ...
 
 
 class Reader:
@@ -30,26 +27,14 @@ class Reader:
 
     Args:
         store: Where rows are read.
-        manager_id: The manager that executes the runs registered here.
         registry: The runs that execute or wait here.
-        settle: Waits for starts that are under way.
-        wait_elsewhere: Waits for the end of a run that executes in another process.
+        feed: Waits for the end of a run that executes in another process.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        manager_id: str,
-        registry: _Runs,
-        *,
-        settle: Callable[[], Awaitable[None]],
-        wait_elsewhere: Callable[[int], Awaitable[Run]],
-    ) -> None:
+    def __init__(self, store: Store, registry: Registry, feed: EventFeed) -> None:
         self._store = store
-        self._manager_id = manager_id
         self._registry = registry
-        self._settle = settle
-        self._wait_elsewhere = wait_elsewhere
+        self._feed = feed
 
     async def get(self, run_id: int) -> Run:
         """Read a run, or raise ``RunNotFound``."""
@@ -79,37 +64,34 @@ class Reader:
 
     async def _one(self, read: Callable[[], Awaitable[Run | None]]) -> Run | None:
         run = await read()
-        if run is not None and self._is_starting(run):
-            await self._settle()
+        if run is not None and self._registry.is_starting(run):
+            await self._registry.sections.settle()
             run = await read()
         return run
 
     async def _many(self, read: Callable[[], Awaitable[list[Run]]]) -> list[Run]:
         runs = await read()
-        if any(map(self._is_starting, runs)):
-            await self._settle()
+        if any(map(self._registry.is_starting, runs)):
+            await self._registry.sections.settle()
             runs = await read()
         return runs
 
-    def _is_starting(self, run: Run) -> bool:
-        return run.active and run.manager_id == self._manager_id and run.id not in self._registry
-
-    async def wait(self, run_id: int, active: ActiveRun | None, timeout: float | None) -> Run:
+    async def wait(self, run_id: int, live: LiveRun | None, timeout: float | None) -> Run:
         """Wait until a run has ended, here or elsewhere; ``timeout`` seconds at most.
 
         Raises:
             TimeoutError: It has not ended in time.
         """
-        active = active or self._registry.get(run_id)
-        if active is None:
+        live = live or self._registry.get(run_id)
+        if live is None:
             run = await self.get(run_id)
             if not run.active:
                 return run
-            active = self._registry.get(run_id)
-        if active is None:
-            return await _within(timeout, self._wait_elsewhere(run_id))
-        await _within(timeout, active.ended.wait())
-        return active.outcome()
+            live = self._registry.get(run_id)
+        if live is None:
+            return await _within(timeout, self._feed.wait_ended(run_id))
+        await _within(timeout, live.ended.wait())
+        return live.outcome()
 
 
 def _within(seconds: float | None, waiting: Awaitable[T]) -> Awaitable[T]:

@@ -1,51 +1,77 @@
-"""The runs that execute or wait here, and which of them is the current one of its key. Synchronous, no I/O."""
+"""The runs that execute or wait here, the current one of each key, and the starts under way. Synchronous, no I/O."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
+from weakref import WeakValueDictionary
 
 import anyio
 
-from aioruns._running.live import ActiveRun
+from aioruns._aio.tasks import OwnedTasks
+from aioruns._running.live import LiveRun
+from aioruns._running.state import ManagerState
+from aioruns._values.model import Run
 
 __all__ = ["Registry"]
 
 
 class Registry:
-    """Runs by id, and ids by key; holds nothing of a run that has ended."""
+    """Runs by id, and ids by key; it holds nothing of a run that has ended.
 
-    def __init__(self) -> None:
-        self._runs: dict[int, ActiveRun] = {}
+    Args:
+        state: The open manager.
+
+    Attributes:
+        sections: The start sections under way: a row may be stored that is not registered yet.
+    """
+
+    def __init__(self, state: ManagerState) -> None:
+        self.sections: OwnedTasks = OwnedTasks()
+        self._state = state
+        self._runs: dict[int, LiveRun] = {}
         self._current: dict[str, int] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    def __iter__(self) -> Iterator[ActiveRun]:
+    def __iter__(self) -> Iterator[LiveRun]:
         return iter(tuple(self._runs.values()))
 
     def __contains__(self, run_id: int) -> bool:
         return run_id in self._runs
 
-    def add(self, active: ActiveRun) -> None:
-        """Register a run whose row is stored."""
-        self._runs[active.run.id] = active
-        if active.run.key is not None:
-            self._current[active.run.key] = active.run.id
+    def key_lock(self, key: str | None) -> contextlib.AbstractAsyncContextManager[None]:
+        """Give the lock of a key: one start at a time inserts and registers under it. Without a key there is nobody."""
+        if key is None:
+            return _NOBODY
+        return self._locks.setdefault(key, asyncio.Lock())
 
-    def remove(self, active: ActiveRun) -> None:
+    def add(self, live: LiveRun) -> None:
+        """Register a run whose row is stored: from now on cancel reaches it, and it is the current one of its key."""
+        self._runs[live.run.id] = live
+        if live.run.key is not None:
+            self._current[live.run.key] = live.run.id
+        self._state.interest.set()
+
+    def remove(self, live: LiveRun) -> None:
         """Forget a run; nothing happens if it is not registered."""
-        run = active.run
+        run = live.run
         if self._runs.pop(run.id, None) is not None:
             if run.key is not None and self._current.get(run.key) == run.id:
                 del self._current[run.key]
             self._changed.set()
 
-    def get(self, run_id: int) -> ActiveRun | None:
+    def get(self, run_id: int) -> LiveRun | None:
         """Find a run that executes or waits here."""
         return self._runs.get(run_id)
+
+    def is_starting(self, run: Run) -> bool:
+        """Tell whether a row that was read is of a run which is being started here and is not registered yet."""
+        return run.active and run.manager_id == self._state.manager_id and run.id not in self._runs
 
     def current_id(self, key: str | None) -> int | None:
         """Return the id of the run here that holds a key; without a key, of the newest run here."""
@@ -53,9 +79,18 @@ class Registry:
             return next(reversed(tuple(self._runs)), None)  # copied in one step: any thread may ask
         return self._current.get(key)
 
-    async def wait_until_none(self, which: Callable[[ActiveRun], bool], *, timeout: float) -> None:
+    async def wait_until_none(self, which: Callable[[LiveRun], bool], *, timeout: float) -> None:
         """Wait until there is no such run left, ``timeout`` seconds at most. Cancelling the wait changes nothing."""
         with anyio.move_on_after(timeout):
             while any(map(which, self._runs.values())):
                 self._changed.clear()
                 await self._changed.wait()
+
+    def leftovers(self) -> dict[str, object]:
+        """Tell what is still remembered."""
+        # A lock that nobody holds may be kept for a while: by the frames of an exception that left a start.
+        locked = [key for key, lock in self._locks.items() if lock.locked()]
+        return {"runs": len(self), "current": dict(self._current), "sections": len(self.sections), "locked": locked}
+
+
+_NOBODY = contextlib.nullcontext()

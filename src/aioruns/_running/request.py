@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from aioruns._jobs.job import Job, JobCall
 from aioruns._jobs.work import Work, work_of
-from aioruns._running.live import ActiveRun
 from aioruns._values.checks import check_seconds, check_tags, check_text
 from aioruns._values.model import Run
 from aioruns.errors import ConfigurationError, RunConflict
 
-__all__ = ["Ticket", "check_start"]
+__all__ = ["StartRequest", "check_start"]
 
 
-class Ticket(Struct, kw_only=True):
-    """A start that has been checked, so that nothing about it can be wrong any more.
+class StartRequest(Struct, kw_only=True):
+    """A start about which nothing can be wrong any more.
 
     Attributes:
-        active: The run, without a row as yet.
+        work: What is to be done.
         timeout: Seconds one attempt may execute, or None.
         retry_of: The run that it does once more, or None.
     """
 
-    active: ActiveRun
+    work: Work
     key: str | None
     on_conflict: Literal["reject", "join"]
     idempotency_key: str | None
@@ -43,7 +42,7 @@ class Ticket(Struct, kw_only=True):
             RunConflict: It holds the key, and is not to be joined.
             ConfigurationError: The idempotency key belongs to another job.
         """
-        same_job = run.job == self.active.work.name
+        same_job = run.job == self.work.name
         if self.idempotency_key is not None and run.idempotency_key == self.idempotency_key:
             if not same_job:
                 raise ConfigurationError(
@@ -58,7 +57,6 @@ def check_start(
     call: object,
     jobs: Mapping[str, Job[..., Any]],
     *,
-    prepare: Callable[[Work], ActiveRun],
     key: str | None = None,
     on_conflict: Literal["reject", "join"] = "reject",
     idempotency_key: str | None = None,
@@ -66,13 +64,12 @@ def check_start(
     tags: Iterable[str] | None = None,
     triggered_by: str | None = None,
     retry_of: int | None = None,
-) -> Ticket:
+) -> StartRequest:
     """Check everything that can be wrong with a start.
 
     Args:
         call: What the user gave to be run.
         jobs: The jobs whose names are taken.
-        prepare: Makes the run, without a row as yet.
         key: As for ``RunManager.start_run``, like the rest.
         on_conflict: What to do if the key is held.
         idempotency_key: Name of this start.
@@ -100,8 +97,8 @@ def check_start(
     work = work_of(call)  # pyright: ignore[reportUnknownArgumentType]
     if seconds is None:
         seconds = work.timeout
-    return Ticket(
-        active=prepare(work),
+    return StartRequest(
+        work=work,
         key=key,
         on_conflict=on_conflict,
         idempotency_key=idempotency_key,

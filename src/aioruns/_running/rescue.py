@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Final
 
+from aioruns._running.feed import EventFeed
 from aioruns._values.times import now_micros
 from aioruns.abc import Store
 from aioruns.errors import StoreUnavailable
@@ -19,7 +19,7 @@ INTERVAL: Final = 2.0
 """Seconds between two looks for managers that have died."""
 
 
-async def rescue(store: Store, notify_all: Callable[[], None]) -> None:
+async def rescue(store: Store, feed: EventFeed) -> None:
     """End the runs of managers that have died, and wake who watches them.
 
     Cancelled, it may have rescued some; the rest is for the next look.
@@ -30,14 +30,14 @@ async def rescue(store: Store, notify_all: Callable[[], None]) -> None:
             if number % 100 == 0:  # handlers take their time
                 await asyncio.sleep(0)
     finally:
-        notify_all()
+        feed.notify_all()
 
 
-async def rescue_periodically(store: Store, notify_all: Callable[[], None]) -> None:
+async def rescue_periodically(store: Store, feed: EventFeed) -> None:
     """Rescue until cancelled."""
     while True:
         await asyncio.sleep(INTERVAL)
         try:
-            await rescue(store, notify_all)
+            await rescue(store, feed)
         except StoreUnavailable as error:
             log.warning("orphaned runs are not looked for at present: %s", error)
