@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from _pytest.faulthandler import fault_handler_stderr_fd_key
-from tests.support import note_earlier_runs
+from tests.insides import note_earlier_runs
 
 from aioruns import RunManager
 from aioruns._manager import engine as _engine

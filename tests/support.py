@@ -1,35 +1,29 @@
-"""What tests share: waiting for conditions, a look past or into the library, jobs on strings, stores held back."""
+"""What tests share: waiting for conditions, a look past the library, jobs on strings, stores held back."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import contextlib
-import gc
 import inspect
 import sqlite3
 import time
-import weakref
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from aioruns import RunManager, job
-from aioruns._running.live import ActiveRun
+from aioruns import job
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite import _connections
 
 __all__ = [
     "Gate",
     "Puppet",
-    "active_runs",
     "each_statement",
     "eventually",
     "hold_answer",
     "hold_call",
-    "idle",
-    "note_earlier_runs",
     "rows",
     "statuses",
     "turns",
@@ -208,28 +202,3 @@ def hold_call(store: SQLiteStore, verb: str) -> Gate:
 
     setattr(store, verb, held)
     return gate
-
-
-_earlier: weakref.WeakSet[ActiveRun] = weakref.WeakSet()
-
-
-def _runs_in_memory() -> list[ActiveRun]:
-    gc.collect()
-    return [each for each in gc.get_objects() if type(each) is ActiveRun]
-
-
-def note_earlier_runs() -> None:
-    """Let ``active_runs`` ignore what there is now; the fixture ``own_runs`` calls this."""
-    _earlier.update(_runs_in_memory())
-
-
-def active_runs() -> int:
-    """Count the runs of this test that anything in this process still holds."""
-    return sum(each not in _earlier for each in _runs_in_memory())
-
-
-async def idle(manager: RunManager, runs: int = 0) -> None:
-    """Wait until no start is under way, and no more than a number of runs execute or wait."""
-    engine = manager._lifespan.engine
-    assert engine is not None
-    await eventually(lambda: not engine.starter.busy and len(engine.registry) <= runs)

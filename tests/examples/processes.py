@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import aioruns
@@ -68,15 +68,22 @@ class Program:
 
 
 @contextlib.asynccontextmanager
-async def running(*arguments: str, folder: Path) -> AsyncIterator[Program]:
-    """Execute Python with arguments in a folder, as a user does; it is killed behind the block if it still runs."""
+async def running(*arguments: str, folder: Path, modules: Sequence[Path] = ()) -> AsyncIterator[Program]:
+    """Execute Python with arguments in a folder, as a user does; it is killed behind the block if it still runs.
+
+    Args:
+        *arguments: What follows ``python``.
+        folder: Where.
+        modules: Where it finds modules to import, beside the library itself.
+    """
+    path = os.pathsep.join(map(str, (Path(aioruns.__file__).parents[1], *modules)))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",
         "error::ResourceWarning",
         *arguments,
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(aioruns.__file__).parents[1]), "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

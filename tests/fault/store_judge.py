@@ -10,6 +10,7 @@ import sqlite3
 from typing import Any, Final
 
 from tests.fault.store_world import LATE, World, until
+from tests.insides import is_starting, leftovers, live_runs, unstored_bytes
 from tests.support import rows
 
 from aioruns import (
@@ -37,13 +38,10 @@ RESCUED: Final = "the process that executed the run ended without finishing it"
 
 async def rests(world: World) -> None:
     """Check that nothing stays stuck: every run ends, its waiters learn how, and nothing is left in memory."""
-    engine = world.manager._lifespan.engine
-    assert engine is not None
-    await until(lambda: not engine.registry and not engine.starter.busy, "no run is left in memory")
+    await until(lambda: not live_runs(world.manager) and not is_starting(world.manager), "no run is left in memory")
     await until(lambda: not world.active_rows(), "no row is active")
-    await until(lambda: not engine._watcher._doubts, "no insert is in doubt")
-    await until(lambda: not engine.feed, "nobody watches a run any more")
-    assert engine.budget.bytes == 0, "events are left in an outbox"
+    assert unstored_bytes(world.manager) == 0, "events are left in an outbox"
+    await until(lambda: not leftovers(world.manager), "the manager remembers nothing")
     assert world.manager.current_run_id() is None
     for label in list(world.handles):
         attempts = itertools.count(1)  # a call of these may be the one that fails
@@ -80,9 +78,7 @@ async def closes(world: World) -> None:
             assert label.startswith("stubborn"), f"the function of {label} still executes"
             assert label in [row[-1] for row in world.active_rows()], f"{label} still executes, and holds no key"
             world.gate(label).set()
-    engine = world.manager._lifespan.engine
-    assert engine is not None
-    await until(lambda: not engine.registry, "no run is left in memory")
+    await until(lambda: not live_runs(world.manager), "no run is left in memory")
 
 
 async def finds_nothing_active(world: World) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.insides import live_runs
 from tests.support import rows, statuses
 
 from aioruns import ManagerClosed, RunCancelled, RunInterrupted, RunManager, StoreUnavailable, current_run, job
@@ -223,9 +224,7 @@ def test_G8_closing_lets_go_of_everything_although_the_store_fails(
         end.set()
         with contextlib.suppress(ManagerClosed, RunInterrupted):
             await handle
-        engine = manager._lifespan.engine
-        assert engine is not None
-        await until(lambda: not engine.registry)
+        await until(lambda: not live_runs(manager))
         async with RunManager(database) as successor:
             assert await (await successor.start_run(work(), key="k")) == "done"
             assert len(rows(database, "SELECT * FROM managers")) == 1

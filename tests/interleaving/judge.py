@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.interleaving.leftovers import left_behind, stops
+from tests.insides import cancel_requested, executes, is_open, leftovers, live_runs, manager_id, shutdown_grace, stops
 from tests.support import eventually, turns
 
 from aioruns import (
@@ -100,9 +100,9 @@ class World:
         loop = asyncio.get_running_loop()
         began = loop.time()
         await manager.aclose()
-        assert loop.time() - began <= manager._lifespan._grace + CLOSE_BOUND
+        assert loop.time() - began <= shutdown_grace(manager) + CLOSE_BOUND
         # What has been answered by the store may have its last steps ahead.
-        await eventually(lambda: manager._lifespan.engine is None or not left_behind(manager), timeout=1)
+        await eventually(lambda: not leftovers(manager), timeout=1)
 
     # What functions do
 
@@ -157,9 +157,7 @@ class World:
                 self.asked.add(run_id)
 
     def _is_asked(self, run_id: int) -> bool:
-        engines = [manager._lifespan.engine for manager in self.managers if manager._lifespan.engine is not None]
-        actives = [active for engine in engines if (active := engine.registry.get(run_id)) is not None]
-        return any(active.cancel_requested_at is not None for active in actives)
+        return any(cancel_requested(manager, run_id) for manager in self.managers)
 
     def some_work(self) -> Any:
         """Make a call of a function that takes some time and ends in some way."""
@@ -204,20 +202,16 @@ class World:
         self.note(run.id, run.status)
         if run.active:
             self.requested_at.setdefault(run.id, asyncio.get_running_loop().time())
-        engine = manager._lifespan.engine
-        assert engine is not None
-        if (active := engine.registry.get(run.id)) is not None and not active.function_over and not self.rescued:
-            assert active.cancel_requested_at is not None, f"S1: run {run.id} executes here and was not told"
+        if executes(manager, run.id) and not self.rescued:
+            assert cancel_requested(manager, run.id), f"S1: run {run.id} executes here and was not told"
 
     async def look(self, manager: RunManager, key: str) -> None:
         """Read who holds a key: what a manager tells of its own active run, it knows."""
-        engine = manager._lifespan.engine
-        assert engine is not None
         found = [await manager.get_active_run(key), *await manager.list_runs()]
         active = [row["id"] for row in self.read("SELECT id FROM runs WHERE finished_at IS NULL")]
         for run in found:
-            if run is not None and run.manager_id == engine.manager_id and run.id in active:
-                assert run.id in engine.registry, f"S1: run {run.id} can be read, and is not registered"
+            if run is not None and run.manager_id == manager_id(manager) and run.id in active:
+                assert run.id in live_runs(manager), f"S1: run {run.id} can be read, and is not registered"
                 assert run.key != key or manager.current_run_id(key) == run.id
 
     async def subscribe(self, manager: RunManager, run_id: int, after: int = 0) -> list[RunEvent] | None:
@@ -291,16 +285,15 @@ class World:
     async def idle(self) -> None:
         """Wait until every open manager has nothing to do, and see that it remembers nothing."""
         for manager in self.managers:
-            if manager._lifespan.engine is not None and not manager._lifespan.engine.closed:
-                await eventually(lambda manager=manager: not left_behind(manager), timeout=100)
+            if is_open(manager):
+                await eventually(lambda manager=manager: not leftovers(manager), timeout=100)
 
     def judge(self, *, interrupted: bool = False) -> Counter[str]:
         """Compare what is stored with what functions did, when every manager is closed; count how runs ended."""
         assert self.executing == {}
         self._tasks.clear()  # the frames of their exceptions may refer to anything
         for manager in self.managers:
-            if manager._lifespan.engine is not None:
-                assert not left_behind(manager), left_behind(manager)
+            assert not leftovers(manager), leftovers(manager)
         assert not self.read("SELECT * FROM managers")
         for lock in self.path.parent.glob(f"{self.path.name}.*.lock"):  # left by a rescue that a close has cut short
             assert Lease(str(self.path), lock.suffixes[-2][1:]).try_acquire(), f"{lock.name} is still held"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import Puppet, hold_answer, hold_call, idle, rows, statuses, turns
+from tests.insides import idle, is_execution
+from tests.support import Puppet, hold_answer, hold_call, rows, statuses, turns
 
 from aioruns import RunFailed, RunManager, job
 from aioruns.stores import SQLiteStore
@@ -140,7 +141,7 @@ async def test_N3_a_task_cancelled_before_its_first_step_is_not_lost(manager: Ru
 
     def cancel_runs(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(coroutine, loop=loop, **options)
-        if coroutine.__qualname__ == "Executor._execute":
+        if is_execution(coroutine):
             task.cancel()
         return task
 

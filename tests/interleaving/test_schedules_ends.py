@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.insides import closing_task, lose_lock, rescuer
 from tests.interleaving.judge import Schedules, World
 
-from aioruns import ManagerClosed, RunHandle, RunManager, RunStatus
+from aioruns import ManagerClosed, RunHandle, RunStatus
 from aioruns.stores.sqlite._lease import Lease
 from aioruns.testing import ShuffledEventLoop, run_schedule, run_schedules
 
@@ -59,7 +60,7 @@ async def end_in_every_way(world: World) -> Counter[str]:
         tasks = [world.task(cancel()) for _ in range(chance.randint(0, 3))]
         tasks += [world.task(wait()) for _ in range(2)] + [world.task(close())]
         await world.finish(tasks)
-        if one._lifespan._closing is None:
+        if closing_task(one) is None:
             for handle in handles:
                 await world.wait(one, handle.id)
             await world.idle()
@@ -122,15 +123,6 @@ async def close_among_starts(world: World) -> Counter[str]:
     return world.judge(interrupted=True)
 
 
-def lose_lock(manager: RunManager) -> None:
-    """Let a living manager look dead, as it does when its lock file is deleted."""
-    engine = manager._lifespan.engine
-    assert engine is not None
-    lease = engine.store.store._lease  # pyright: ignore[reportAttributeAccessIssue]
-    if lease is not None:
-        lease.abandon()
-
-
 async def lose_to_a_rescuer(world: World) -> Counter[str]:
     """A living manager is taken for dead while its runs begin, execute, end and are cancelled, and while it closes."""
     chance = world.chance
@@ -179,9 +171,7 @@ async def rescue_again(world: World) -> None:
             await asyncio.sleep(0.5)
         await asyncio.sleep(world.chance.choice([0, 5]))
         second = await one.start_run(world.work(seconds=100), key="k")
-        assert one._lifespan.engine is not None
-        assert one._lifespan.engine._rescuer is not None
-        one._lifespan.engine._rescuer.cancel()  # a dead manager takes nothing back
+        rescuer(one).cancel()  # a dead manager takes nothing back
         lose_lock(one)
         await asyncio.sleep(5)
         assert (await other.get_run(second.id)).status is RunStatus.INTERRUPTED
@@ -193,17 +183,13 @@ async def rescue_again(world: World) -> None:
 async def cut_a_rescue_short(world: World, at: int) -> None:
     """A rescue is cancelled at an await, as by a close; the next one, in the same process, finds what is left of it."""
     world.rescued = True
-    async with world.open() as dead, world.open() as rescuer:
+    async with world.open() as dead, world.open() as living:
         run = await dead.start_run(world.work(seconds=100), key="k")
-        assert dead._lifespan.engine is not None
-        assert dead._lifespan.engine._rescuer is not None
-        dead._lifespan.engine._rescuer.cancel()
+        rescuer(dead).cancel()
         lose_lock(dead)
-        assert rescuer._lifespan.engine is not None
-        assert rescuer._lifespan.engine._rescuer is not None
         loop = asyncio.get_running_loop()
         assert isinstance(loop, ShuffledEventLoop)
-        loop.cancel_at(rescuer._lifespan.engine._rescuer, at)
+        loop.cancel_at(rescuer(living), at)
         await asyncio.sleep(3)
         async with world.open() as other:
             assert (await other.get_run(run.id)).status is RunStatus.INTERRUPTED

@@ -12,7 +12,8 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.support import Puppet, hold_answer, idle, rows, turns
+from tests.insides import idle
+from tests.support import Puppet, hold_answer, rows, turns
 
 from aioruns import RunHandle, RunManager, job
 from aioruns.stores import SQLiteStore

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import Puppet, eventually, hold_answer, hold_call, idle, rows, statuses, turns
+from tests.insides import LAUNCH, REGISTER, idle, is_execution, is_starting
+from tests.support import Puppet, eventually, hold_answer, hold_call, rows, statuses, turns
 
 from aioruns import RunAlreadyFinished, RunCancelled, RunConflict, RunManager
 from aioruns.stores import SQLiteStore
@@ -195,7 +196,7 @@ class NoRoom(Exception):
 
 def fail_for_runs(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
     """Make tasks for everything but runs."""
-    if coroutine.__qualname__ == "Executor._execute":
+    if is_execution(coroutine):
         coroutine.close()
         raise NoRoom("no room for a task")
     return asyncio.Task(coroutine, loop=loop, **options)
@@ -213,8 +214,7 @@ def break_spawning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
             loop = asyncio.get_running_loop()
             loop.set_task_factory(fail_for_runs)
             return lambda: loop.set_task_factory(None)
-        name = {"executor": "execute.Executor.launch", "registry": "registry.Registry.add"}[request.param]
-        monkeypatch.setattr(f"aioruns._running.{name}", fail)
+        monkeypatch.setattr(*{"executor": LAUNCH, "registry": REGISTER}[request.param], fail)
         return monkeypatch.undo
 
     return begin
@@ -302,7 +302,7 @@ async def test_S2_spawning_that_fails_leaves_no_coroutine_of_ours_open(manager: 
     left: list[Any] = []
 
     def fail(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-        if coroutine.__qualname__ == "Executor._execute":
+        if is_execution(coroutine):
             left.append(coroutine)
             raise NoRoom("no room for a task")
         return asyncio.Task(coroutine, loop=loop, **options)
@@ -330,7 +330,7 @@ async def test_S2_a_waiting_run_that_cannot_be_spawned_is_failed_and_harms_no_ot
         monkeypatch.undo()
         raise NoRoom("no room for a task")
 
-    monkeypatch.setattr("aioruns._running.execute.Executor.launch", fail)
+    monkeypatch.setattr(*LAUNCH, fail)
     puppet.end(1, "first")
     assert (await first.wait(timeout=2)).status == "completed"
     run = await second.wait(timeout=2)
@@ -354,7 +354,7 @@ async def test_C9_a_run_that_is_cancelled_between_two_tries_of_its_insert_is_not
     assert (await other.cancel_run(2)).status == "cancelled"
     start.cancel()  # the answer is lost, and the insert is tried again
     await asyncio.wait((start,))
-    await eventually(lambda: not manager._lifespan.engine.starter.busy)
+    await eventually(lambda: not is_starting(manager))
 
     with pytest.raises(RunCancelled):
         await manager.get_handle(2)

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.insides import active_runs, idle
 from tests.load.hostile_functions import OUTCOMES, Work
-from tests.support import Puppet, active_runs, eventually, idle, statuses, turns
+from tests.support import Puppet, eventually, statuses, turns
 
 from aioruns import (
     ConfigurationError,

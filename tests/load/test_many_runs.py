@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.insides import active_runs, idle
 from tests.load.measure import MIB, resident
-from tests.support import active_runs, eventually, idle, statuses
+from tests.support import eventually, statuses
 
 from aioruns import Run, RunHandle, RunManager, job
 from aioruns.stores import SQLiteStore

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.insides import cancel_requested, is_starting, live_runs, unstored_bytes, watched_runs
 from tests.property.functions import Role
 from tests.property.model import Model, ModelRun, tells
 from tests.property.processes import Process
@@ -116,16 +117,16 @@ class Inspector:
 
 def unmet_in(process: Process, model: Model, *, watched: int) -> Iterator[str]:
     """Yield what an open manager has in memory that the model has not, or the reverse: R1, G10, S1."""
-    manager, engine = model.managers[process.number], process.engine
-    here = [active.run.id for active in engine.registry]
+    manager = model.managers[process.number]
+    here = live_runs(process.manager)
     expected = [run.id for run in model.active(manager)]
     if here != expected:
         yield f"manager {manager.number} has runs {here}; expected: {expected}"
         return
-    for active in engine.registry:
-        if active.cancel_requested_at is None and model.runs[active.run.id].asked:
-            yield f"the function of run {active.run.id} has not been asked to end"
-    if engine.starter.busy or engine.budget.bytes or len(engine.feed) > watched:
+    for run_id in here:
+        if model.runs[run_id].asked and not cancel_requested(process.manager, run_id):
+            yield f"the function of run {run_id} has not been asked to end"
+    if is_starting(process.manager) or unstored_bytes(process.manager) or watched_runs(process.manager) > watched:
         yield f"manager {manager.number} is busy"
     for key in (None, *KEYS):
         assert process.manager.current_run_id(key) == model.current_id(manager, key)

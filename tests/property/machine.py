@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
+from tests.insides import has_drained, is_starting, live_runs, manager_id
 from tests.property import strategies as draw
 from tests.property.functions import Utterance
 from tests.property.inspection import KEYS
@@ -44,8 +45,8 @@ class LifecycleMachine(SideBySide):
         closing = process.spawn(process.manager.aclose())
         self.model.close(self.manager(process))
         outlasting = len(self.model.executing(self.manager(process)))
-        self.world.until(lambda: len(process.engine.registry) > outlasting and "functions have not ended")
-        self.world.until(lambda: not (closing.done() or process.engine.closing) and "the manager does not close")
+        self.world.until(lambda: len(live_runs(process.manager)) > outlasting and "functions have not ended")
+        self.world.until(lambda: not (closing.done() or has_drained(process.manager)) and "the manager does not close")
         if outlasting:
             self.world.skip(CLOSE_BOUND)
         self.world.until(lambda: not closing.done() and "the manager has not closed")
@@ -67,7 +68,7 @@ class LifecycleMachine(SideBySide):
         if len(self.open_processes) < 2 or any(run.stubborn for run in self.model.executing(manager)):
             return
         with process.paused():
-            Path(f"{self.database}.{process.engine.manager_id}.lock").unlink()
+            Path(f"{self.database}.{manager_id(process.manager)}.lock").unlink()
             self.world.skip(INTERVAL)
             self.world.until(lambda: self.is_alive(process) and "the manager that lost its lock is not taken for dead")
         self.model.lose(manager)
@@ -131,7 +132,7 @@ class LifecycleMachine(SideBySide):
         task = process.spawn(self.start_run(process, run))
         self.turn(turns)
         task.cancel()
-        self.world.until(lambda: (not task.done() or process.engine.starter.busy) and "the start goes on")
+        self.world.until(lambda: (not task.done() or is_starting(process.manager)) and "the start goes on")
         run_id = self.inserted(run)
         assert not (held and run_id)
         if run_id:

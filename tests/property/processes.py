@@ -17,10 +17,9 @@ from typing import Any, ClassVar, TypeVar
 
 import aiosqlite
 import pytest
+from tests.insides import die_with_process
 
 from aioruns import RunManager
-from aioruns._jobs import capture as _capture
-from aioruns._manager.engine import Engine
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite import store as store_module
 from aioruns.stores.sqlite._connections import disconnect
@@ -128,12 +127,6 @@ class Process:
         )
         world.processes.append(self)
 
-    @property
-    def engine(self) -> Engine:
-        engine = self.manager._lifespan.engine
-        assert engine is not None
-        return engine
-
     @contextlib.contextmanager
     def paused(self) -> Generator[None]:
         """Stop the process for a while; it is alive."""
@@ -171,10 +164,7 @@ class Process:
         self._end_workers()
         for lease in self.leases:
             lease.abandon()
-        if self.engine._capturing:
-            self.engine._capturing = False
-            _capture.uninstall()
-        self.engine._blocking.stop()
+        die_with_process(self.manager)
         self._forget_quietly()
 
     def _end_workers(self) -> None:
@@ -186,7 +176,6 @@ class Process:
 
     def _forget_quietly(self) -> None:
         """Give the garbage collector nothing to do later, nor Python a reason to warn."""
-        self.manager._lifespan._accepting = False
         for task in asyncio.all_tasks(self.loop):
             task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue]
             coroutine = task.get_coro()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis.stateful import RuleBasedStateMachine
+from tests.insides import live_runs, manager_id
 from tests.property.functions import Cast, Utterance
 from tests.property.inspection import Inspector, unmet_in
 from tests.property.model import Model, ModelManager, ModelRun
@@ -79,7 +80,7 @@ class SideBySide(RuleBasedStateMachine):
 
     def is_alive(self, process: Process) -> bool:
         """Whether others may take a manager for alive: its row is there."""
-        return bool(rows(self.database, "SELECT 1 FROM managers WHERE id = ?", process.engine.manager_id))
+        return bool(rows(self.database, "SELECT 1 FROM managers WHERE id = ?", manager_id(process.manager)))
 
     def bury(self, process: Process) -> None:
         """Kill a process; the others look for orphans."""
@@ -161,7 +162,7 @@ class SideBySide(RuleBasedStateMachine):
         if outlasted:
             [process] = [each for each in self.processes if each.number == run.manager.number]
             left = len(self.model.executing(run.manager))
-            self.world.until(lambda: len(process.engine.registry) > left and "a function has not ended")
+            self.world.until(lambda: len(live_runs(process.manager)) > left and "a function has not ended")
             self.world.skip(INTERVAL)
 
     # After a death

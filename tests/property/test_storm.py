@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import eventually, idle, rows, turns
+from tests.insides import idle
+from tests.support import eventually, rows, turns
 
 from aioruns import (
     ManagerClosed,

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from tests.insides import block_watch
 from tests.support import Puppet, eventually
 
 from aioruns import RunManager, job
@@ -89,9 +90,7 @@ async def test_G11_the_run_of_another_that_blocks_is_not_blamed(
 
 
 async def test_G11_the_watch_rests_while_no_run_executes_and_ends_with_its_manager(manager: RunManager) -> None:
-    engine = manager._lifespan.engine
-    assert engine is not None
-    watch, puppet = engine._blocking, Puppet()
+    watch, puppet = block_watch(manager), Puppet()
     for part in (1, 2):
         handle = await manager.start_run(puppet.job(part))
         assert watch._wanted.is_set()

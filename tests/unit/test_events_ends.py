@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.insides import subscribers_ended, watched_runs
 from tests.support import eventually, hold_answer, hold_call, turns
 from tests.unit.streams import OpenManager, Waiter, check_whole, collect, collect_into, finished, opened, talk, within
 
@@ -116,7 +117,7 @@ async def test_L3_reader_that_looks_just_before_the_end_gets_it_although_the_man
     waiter.end.set()
     await handle
     closing = asyncio.create_task(manager.aclose())
-    await eventually(lambda: manager._lifespan.engine is not None and manager._lifespan.engine.feed._closed)
+    await eventually(lambda: subscribers_ended(manager))
     gate.open()
     check_whole(await reader, handle.id)
     await closing
@@ -232,16 +233,15 @@ async def test_store_that_is_away_ends_a_stream_which_can_be_resumed(
 async def test_R1_nothing_is_kept_of_subscribers_that_left(manager: RunManager) -> None:
     waiter = Waiter()
     handle = await waiter.start(manager)
-    assert manager._lifespan.engine is not None
     async for _ in handle.events():
         break
     reader = asyncio.create_task(collect(handle.events()))
     await turns(20)
-    assert len(manager._lifespan.engine.feed) == 1
+    assert watched_runs(manager) == 1
     waiter.end.set()
     await reader
     gc.collect()
-    await eventually(lambda: manager._lifespan.engine is not None and not len(manager._lifespan.engine.feed))
+    await eventually(lambda: not watched_runs(manager))
 
 
 async def test_G10_what_subscribers_hold_is_bounded_by_its_size_too(manager: RunManager) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import Puppet, eventually, hold_answer, hold_call, idle, rows, statuses, turns
+from tests.insides import LAUNCH, idle, stops
+from tests.support import Puppet, eventually, hold_answer, hold_call, rows, statuses, turns
 
 from aioruns import ManagerClosed, RunConflict, RunManager, StoreUnavailable
 from aioruns._manager import engine as _engine
-from aioruns._running import execute as _execution
 from aioruns._running import patience as _patience
 from aioruns.stores import SQLiteStore
 from aioruns.testing import FaultyStore
@@ -113,7 +113,7 @@ async def test_F3_while_a_spawn_that_failed_cannot_be_stored_other_starts_get_th
 
     gate = hold_call(store, "finish_run")
     with monkeypatch.context() as patch:
-        patch.setattr(_execution.Executor, "launch", fail)
+        patch.setattr(*LAUNCH, fail)
         broken = asyncio.create_task(manager.start_run(puppet.job(1), key="k"))
         await gate.reached.wait()
     async with asyncio.timeout(10):
@@ -133,15 +133,13 @@ async def test_F3_while_a_spawn_that_failed_cannot_be_stored_other_starts_get_th
 async def test_G1_a_store_that_hangs_is_not_taken_for_the_end_of_the_event_loop(database: Path) -> None:
     store = FaultyStore(database)
     async with RunManager(store, store_timeout=0) as manager:
-        engine = manager._lifespan.engine
-        assert engine is not None
         fault = store.hang("wait_changed")
         waiter = asyncio.create_task(manager.wait_run((await manager.start_run(Puppet().job(1))).id))
         await fault.reached.wait()
         loop, stopped = asyncio.get_running_loop(), False
         deadline = loop.time() + 0.5  # the call is given up meanwhile
         while loop.time() < deadline:
-            stopped = stopped or engine.stopping
+            stopped = stopped or stops(manager)
             await asyncio.sleep(0)
         assert not stopped
         waiter.cancel()

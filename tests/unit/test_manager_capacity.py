@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import Puppet, eventually, idle, rows, statuses, turns
+from tests.insides import idle
+from tests.support import Puppet, eventually, rows, statuses, turns
 
 from aioruns import ConfigurationError, RunConflict, RunManager, job
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.insides import closing_task, finalise, live_runs
 from tests.support import Puppet, eventually, hold_answer, hold_call, rows, statuses, turns
 
 from aioruns import (
@@ -110,11 +111,10 @@ async def test_closing_what_was_never_opened_does_nothing(database: Path) -> Non
 async def test_a_manager_that_is_not_closed_says_so(database: Path) -> None:
     manager = RunManager(database)
     await manager.open()
-    engine = manager._lifespan.engine
     with pytest.warns(ResourceWarning, match="never closed"):
-        manager._lifespan.__del__()
+        finalise(manager)
     await manager.aclose()
-    del manager, engine
+    del manager
     gc.collect()
 
 
@@ -255,7 +255,7 @@ async def test_G8_a_function_that_does_not_end_keeps_its_row_and_its_key_and_clo
     with pytest.raises(ManagerClosed):
         await stuck
     puppet.end(1, "too late")
-    await eventually(lambda: manager._lifespan.engine.registry.current_id(None) is None)
+    await eventually(lambda: not live_runs(manager))
     with pytest.raises(StoreUnavailable):
         await stuck
     last = await open_manager()
@@ -295,11 +295,11 @@ async def test_G8_a_second_close_waits_for_the_first(open_manager: Open) -> None
     manager, puppet = await open_manager(shutdown_grace=30), Puppet()
     await manager.start_run(puppet.job(1))
     first = asyncio.create_task(manager.aclose())
-    await eventually(lambda: manager._lifespan._closing is not None)
-    closing = manager._lifespan._closing
+    await eventually(lambda: closing_task(manager) is not None)
+    closing = closing_task(manager)
     second = asyncio.create_task(manager.aclose())
     await turns(10)
-    assert manager._lifespan._closing is closing
+    assert closing_task(manager) is closing
     first.cancel()
     await turns(10)
     assert first.cancelled()

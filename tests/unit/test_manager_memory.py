@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
-from tests.support import Puppet, active_runs, eventually, hold_answer, idle, turns
+from tests.insides import LAUNCH, active_runs, idle, leftovers, locks
+from tests.support import Puppet, eventually, hold_answer, turns
 
 from aioruns import RunConflict, RunManager, current_run, job
 from aioruns.stores import SQLiteStore
@@ -39,32 +41,9 @@ def in_a_thread() -> None:
     current_run().log("info", "at work")
 
 
-def kept(manager: RunManager) -> dict[str, int]:
-    """Count what each map of a manager holds."""
-    engine = manager._lifespan.engine
-    assert engine is not None
-    return {
-        "registry": len(engine.registry),
-        "current": len(engine.registry._current),
-        "feed": len(engine.feed),
-        "line": len(engine._capacity._waiting),
-        "announced": engine._capacity._announced,
-        "budget": engine.budget.bytes,
-        "locks": len(engine.starter._locks),
-        "under way": len(engine.starter._under_way),
-        "abandoned": len(engine.starter._abandoned),
-        "requests": len(engine.canceller._tasks),
-        "flushes": len(engine._flusher._tasks),
-        "ends": len(engine._executor._rest),
-        "launched": len(engine._executor._launched),
-        "calls": len(engine.store.calls),  # pyright: ignore[reportAttributeAccessIssue]
-        "given up": len(engine.store.given_up),  # pyright: ignore[reportAttributeAccessIssue]
-    }
-
-
 async def nothing_is_kept(manager: RunManager) -> None:
     await idle(manager)
-    await eventually(lambda: not any(kept(manager).values()))
+    await eventually(lambda: not leftovers(manager) and not locks(manager))
     await eventually(lambda: active_runs() == 0, timeout=3)
 
 
@@ -143,17 +122,11 @@ async def watch(manager: RunManager) -> None:
 
 
 async def spawn_badly(manager: RunManager) -> None:
-    engine = manager._lifespan.engine
-    assert engine is not None
-    launch = engine._executor.launch
-
-    def refuse(_: Any) -> None:
+    def refuse(*_: Any) -> None:
         raise MemoryError("no room for a task")
 
-    engine._executor.launch = refuse  # type: ignore[method-assign]
-    with pytest.raises(MemoryError):
+    with mock.patch.object(*LAUNCH, refuse), pytest.raises(MemoryError):
         await manager.start_run(chatty(1), key="k")
-    engine._executor.launch = launch  # type: ignore[method-assign]
 
 
 OUTCOMES = [

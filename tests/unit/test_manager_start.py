@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import Puppet, idle, rows, turns
+from tests.insides import idle
+from tests.support import Puppet, rows, turns
 
 from aioruns import (
     ConfigurationError,

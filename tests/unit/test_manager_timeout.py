@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.insides import grace_timer, is_told_to_end, limit_timer
 from tests.support import Puppet, eventually, turns
 
 from aioruns import RunConflict, RunFailed, RunHandle, RunManager, current_run, job
@@ -84,9 +85,7 @@ async def test_C4_a_function_that_returns_after_its_time_was_over_is_completed(m
     play = puppet.stubborn if kind == "async" else puppet.threaded
     handle = await manager.start_run(play(1), timeout=SOON)
     await puppet.enters(1)
-    active = manager._lifespan.engine.registry.get(handle.id)  # type: ignore[union-attr]
-    assert active is not None
-    await eventually(active.cancel_event.is_set)
+    await eventually(lambda: is_told_to_end(manager, handle.id))
     puppet.end(1, "finished work")
     assert await handle == "finished work"
     assert (await handle.wait()).error is None
@@ -100,9 +99,7 @@ async def test_N5_a_function_that_does_not_end_when_its_time_is_over_keeps_its_k
     play = puppet.stubborn if kind == "async" else puppet.threaded
     handle = await manager.start_run(play(1), timeout=SOON, key="k")
     await puppet.enters(1)
-    active = manager._lifespan.engine.registry.get(handle.id)  # type: ignore[union-attr]
-    assert active is not None
-    await eventually(active.cancel_event.is_set)
+    await eventually(lambda: is_told_to_end(manager, handle.id))
     with pytest.raises(RunConflict):
         await manager.start_run(waits(), key="k")
     puppet.fail(1, ValueError("too late"))
@@ -132,12 +129,11 @@ async def test_the_clock_starts_when_the_function_does(open_manager: Open) -> No
     manager, puppet = await open_manager(max_running=1), Puppet()
     first = await manager.start_run(puppet.job(1))
     second = await manager.start_run(puppet.job(2), timeout=1000)
-    active = manager._lifespan.engine.registry.get(second.id)
-    assert active._limit is None
+    assert limit_timer(manager, second.id) is None
     puppet.end(1)
     await first
     await puppet.enters(2)
-    timer = active._limit
+    timer = limit_timer(manager, second.id)
     assert timer is not None
     assert 990 < timer.when() - asyncio.get_running_loop().time() < 1001
     puppet.end(2)
@@ -203,13 +199,11 @@ async def test_R1_asking_again_within_the_grace_adds_nothing(manager: RunManager
     patient = job(cancel_grace=3600)(puppet.stubborn.function)
     handle = await manager.start_run(patient(1))
     await puppet.enters(1)
-    active = manager._lifespan.engine.registry.get(handle.id)  # pyright: ignore[reportOptionalMemberAccess]
-    assert active is not None
     await handle.cancel()
-    timer = active._grace
+    timer = grace_timer(manager, handle.id)
     for _ in range(10):
         await handle.cancel()
-    assert active._grace is timer
+    assert grace_timer(manager, handle.id) is timer
     assert puppet.asked == []
     puppet.end(1, "in time")
     assert await handle == "in time"

@@ -16,6 +16,7 @@ from tests.examples.processes import Program, running
 
 __all__ = ["Server", "ServerName", "web_server"]
 
+ROOT: Final = Path(__file__).parents[3]
 PROGRAM: Final = Path(__file__).with_name("programs") / "application.py"
 
 ServerName = Literal["uvicorn", "hypercorn"]
@@ -77,7 +78,9 @@ async def web_server(
     """
     async with AsyncExitStack() as stack:
         with mock.patch.dict(os.environ, {key: str(value) for key, value in settings.items()}):
-            program = await stack.enter_async_context(running("-m", *COMMANDS[name], *options, folder=folder))
+            program = await stack.enter_async_context(
+                running("-m", *COMMANDS[name], *options, folder=folder, modules=[ROOT])
+            )
         address = re.search(r"http://127\.0\.0\.1:(\d+)", await program.prints("unning on http://"))
         assert address is not None
         client = httpx.AsyncClient(base_url=address[0], trust_env=False, timeout=20)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
 from tests.fault.ledger import Ledger
+from tests.insides import manager_id
 
 from aioruns import (
     RunAlreadyFinished,
@@ -276,8 +277,7 @@ async def _work(orders: Orders, ledger: Ledger) -> None:
     )
     await manager.open()
     try:
-        assert manager._lifespan.engine is not None
-        ledger.note("opened", manager=manager._lifespan.engine.manager_id)
+        ledger.note("opened", manager=manager_id(manager))
         async with asyncio.TaskGroup() as tasks:
             callers = Callers(ledger, chance, manager, tasks)
             for _ in range(CALLERS):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from starlette.responses import Response
+from tests.insides import watched_runs
 from tests.support import eventually, turns
 from tests.unit.streams import OpenManager
 from tests.unit.web.connection import Speaker, served
@@ -49,9 +50,7 @@ class Streams:
 
     @property
     def subscriptions(self) -> int:
-        engine = self.manager._lifespan.engine
-        assert engine is not None
-        return len(engine.feed)
+        return watched_runs(self.manager)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import anyio
 from fastapi import FastAPI, Request, Response
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from tests.insides import live_runs
 
 from aioruns import RunManager, current_run, job
 from aioruns.web import runs_router
@@ -132,5 +133,4 @@ async def memory() -> int:
 @app.get("/executing")
 async def executing() -> list[int]:
     """Tell which runs this process has a task for."""
-    engine = manager._lifespan.engine
-    return [] if engine is None else [active.run.id for active in engine.registry]
+    return live_runs(manager)
