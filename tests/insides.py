@@ -14,7 +14,7 @@ from aioruns._jobs import capture
 from aioruns._manager.engine import Engine
 from aioruns._running.blocking import BlockWatch
 from aioruns._running.execute import Executor
-from aioruns._running.live import ActiveRun
+from aioruns._running.live import LiveRun
 from aioruns._running.registry import Registry
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "shutdown_grace",
     "stops",
     "subscribers_ended",
+    "tear_start",
     "unstored_bytes",
     "watched_runs",
 ]
@@ -58,7 +59,7 @@ def _engine(manager: RunManager) -> Engine:
 
 def manager_id(manager: RunManager) -> str:
     """Give the id under which a manager writes; it has one from when it is being opened on."""
-    return _engine(manager).manager_id
+    return _engine(manager).state.manager_id
 
 
 # What it remembers
@@ -67,39 +68,17 @@ def manager_id(manager: RunManager) -> str:
 def leftovers(manager: RunManager) -> dict[str, Any]:
     """Tell what a manager still remembers although nothing executes or waits here: nothing, if all is well (R1)."""
     engine = manager._lifespan.engine
-    if engine is None:
-        return {}
-    slots = manager._lifespan._make_engine.keywords["max_running"]  # pyright: ignore[reportFunctionMemberAccess]
-    remembered = {
-        "runs": len(engine.registry),
-        "current runs of keys": engine.registry._current,
-        "watched runs": len(engine.feed),
-        "bytes in outboxes": engine.budget.bytes,
-        "starts under way": len(engine.starter._under_way),
-        "abandoned starts": len(engine.starter._abandoned),
-        "held locks": [] if engine.closed else [lock for lock in engine.starter._locks.values() if lock.locked()],
-        "inserts in doubt": engine._watcher._doubts,
-        "cancel requests": len(engine.canceller._tasks),
-        "flushes": len(engine._flusher._tasks),
-        "ends being stored": len(engine._executor._rest),
-        "launched runs": len(engine._executor._launched),
-        "calls of the store": len(engine.store.calls),  # pyright: ignore[reportAttributeAccessIssue]
-        "calls given up": len(engine.store.given_up),  # pyright: ignore[reportAttributeAccessIssue]
-        "runs in the line": len(engine._capacity._waiting),
-        "places in the line": engine._capacity._announced,
-        "slots in use": engine._capacity._free != (slots or float("inf")),
-    }
-    return {name: what for name, what in remembered.items() if what}
+    return {} if engine is None else engine.leftovers()
 
 
 def locks(manager: RunManager) -> int:
     """Count the locks of keys. The frames of an exception that left a start keep one for a while, held by nobody."""
-    return len(_engine(manager).starter._locks)
+    return len(_engine(manager).registry._locks)
 
 
 def unstored_bytes(manager: RunManager) -> int:
     """Count the bytes that runs have said and the store has not taken."""
-    return _engine(manager).budget.bytes
+    return _engine(manager).flusher.budget.bytes
 
 
 def watched_runs(manager: RunManager) -> int:
@@ -107,12 +86,12 @@ def watched_runs(manager: RunManager) -> int:
     return len(_engine(manager).feed)
 
 
-_earlier: weakref.WeakSet[ActiveRun] = weakref.WeakSet()
+_earlier: weakref.WeakSet[LiveRun] = weakref.WeakSet()
 
 
-def _runs_in_memory() -> list[ActiveRun]:
+def _runs_in_memory() -> list[LiveRun]:
     gc.collect()
-    return [each for each in gc.get_objects() if type(each) is ActiveRun]
+    return [each for each in gc.get_objects() if type(each) is LiveRun]
 
 
 def note_earlier_runs() -> None:
@@ -135,60 +114,66 @@ async def idle(manager: RunManager, runs: int = 0) -> None:
 
 def is_starting(manager: RunManager) -> bool:
     """Tell whether a start is under way, so that a row may be stored that is not registered yet."""
-    return _engine(manager).starter.busy
+    return bool(_engine(manager).registry.sections)
+
+
+def tear_start(manager: RunManager) -> None:
+    """Cancel the one start that is under way as the teardown of the event loop does: its task, not its caller."""
+    (section,) = _engine(manager).registry.sections._tasks
+    section.cancel()
 
 
 def live_runs(manager: RunManager) -> list[int]:
     """List the runs that execute or wait here, oldest first; none before the manager is opened."""
     engine = manager._lifespan.engine
-    return [] if engine is None else [active.run.id for active in engine.registry]
+    return [] if engine is None else [live.run.id for live in engine.registry]
 
 
-def _live(manager: RunManager, run_id: int) -> ActiveRun | None:
+def _live(manager: RunManager, run_id: int) -> LiveRun | None:
     return _engine(manager).registry.get(run_id)
 
 
-def _need_live(manager: RunManager, run_id: int) -> ActiveRun:
-    active = _live(manager, run_id)
-    assert active is not None, f"run {run_id} neither executes nor waits here"
-    return active
+def _need_live(manager: RunManager, run_id: int) -> LiveRun:
+    live = _live(manager, run_id)
+    assert live is not None, f"run {run_id} neither executes nor waits here"
+    return live
 
 
 def executes(manager: RunManager, run_id: int) -> bool:
     """Tell whether a run is here, and its function has not ended."""
-    active = _live(manager, run_id)
-    return active is not None and not active.function_over
+    live = _live(manager, run_id)
+    return live is not None and not live.attempt.over
 
 
 def cancel_requested(manager: RunManager, run_id: int) -> bool:
     """Tell whether a run is here, and its manager knows of a request to cancel it."""
-    active = _live(manager, run_id)
-    return active is not None and active.cancel_requested_at is not None
+    live = _live(manager, run_id)
+    return live is not None and live.cancel_requested_at is not None
 
 
 def is_told_to_end(manager: RunManager, run_id: int) -> bool:
     """Tell whether the cancel event of a run here is set."""
-    return _need_live(manager, run_id).cancel_event.is_set()
+    return _need_live(manager, run_id).attempt.cancel_event.is_set()
 
 
 def limit_timer(manager: RunManager, run_id: int) -> asyncio.TimerHandle | None:
     """Return what ends a run here when its time is over; None while its function has not begun."""
-    return _need_live(manager, run_id)._limit
+    return _need_live(manager, run_id).attempt._limit
 
 
 def grace_timer(manager: RunManager, run_id: int) -> asyncio.TimerHandle | None:
     """Return what cancels the task of a run here that was asked to end."""
-    return _need_live(manager, run_id)._grace
+    return _need_live(manager, run_id).attempt._grace
 
 
 def block_watch(manager: RunManager) -> BlockWatch:
     """Return what finds the functions that block the event loop."""
-    return _engine(manager)._blocking
+    return _engine(manager).blocking
 
 
 def rescuer(manager: RunManager) -> asyncio.Task[None]:
     """Return the task that looks for dead managers, and takes the own lock again if it was lost."""
-    task = _engine(manager)._rescuer
+    task = _engine(manager).rescuer
     assert task is not None, "the manager has not finished opening"
     return task
 
@@ -199,13 +184,13 @@ def rescuer(manager: RunManager) -> asyncio.Task[None]:
 def is_open(manager: RunManager) -> bool:
     """Tell whether a manager has been opened, or begun to, and not closed."""
     engine = manager._lifespan.engine
-    return engine is not None and not engine.closed
+    return engine is not None and not engine.state.closed
 
 
 def stops(manager: RunManager) -> bool:
     """Tell whether a manager closes, has closed, or is torn down with its event loop."""
     life = manager._lifespan
-    return life._closing is not None or life.engine is None or life.engine.stopping
+    return life._closing is not None or life.engine is None or life.engine.state.stopping
 
 
 def closing_task(manager: RunManager) -> asyncio.Task[None] | None:
@@ -215,7 +200,7 @@ def closing_task(manager: RunManager) -> asyncio.Task[None] | None:
 
 def has_drained(manager: RunManager) -> bool:
     """Tell whether a manager that closes has given its runs the time to end by themselves."""
-    return _engine(manager).closing
+    return _engine(manager).state.closing
 
 
 def subscribers_ended(manager: RunManager) -> bool:
@@ -225,7 +210,7 @@ def subscribers_ended(manager: RunManager) -> bool:
 
 def shutdown_grace(manager: RunManager) -> float:
     """Give the seconds for which runs may go on when a manager closes."""
-    return manager._lifespan._grace
+    return manager._lifespan._settings.shutdown_grace
 
 
 def finalise(manager: RunManager) -> None:
@@ -236,7 +221,7 @@ def finalise(manager: RunManager) -> None:
 # What happens to it
 
 
-LAUNCH: Final[tuple[type, str]] = (Executor, "launch")
+LAUNCH: Final[tuple[type, str]] = (Executor, "_launch")
 """Where a manager begins to execute a run: ``monkeypatch.setattr(*LAUNCH, fail)``."""
 REGISTER: Final[tuple[type, str]] = (Registry, "add")
 """Where a manager registers a run."""
@@ -249,7 +234,7 @@ def is_execution(coroutine: Any) -> bool:
 
 def lose_lock(manager: RunManager) -> None:
     """Let a living manager look dead, as it does when its lock file is deleted."""
-    lease = _engine(manager).store.store._lease  # pyright: ignore[reportAttributeAccessIssue]
+    lease = _engine(manager).store._store._lease  # pyright: ignore[reportAttributeAccessIssue]
     if lease is not None:
         lease.abandon()
 
@@ -257,8 +242,8 @@ def lose_lock(manager: RunManager) -> None:
 def die_with_process(manager: RunManager) -> None:
     """Take back what a manager has from its process, as far as the death of a process would."""
     engine = _engine(manager)
-    if engine._capturing:
-        engine._capturing = False
+    if engine.capturing:
+        engine.capturing = False
         capture.uninstall()
-    engine._blocking.stop()
+    engine.blocking.stop()
     manager._lifespan._accepting = False  # else it would complain that it was never closed

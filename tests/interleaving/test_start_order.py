@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.insides import LAUNCH, REGISTER, idle, is_execution, is_starting
+from tests.insides import LAUNCH, REGISTER, idle, is_execution, is_starting, tear_start
 from tests.support import Puppet, eventually, hold_answer, hold_call, rows, statuses, turns
 
 from aioruns import RunAlreadyFinished, RunCancelled, RunConflict, RunManager
@@ -352,12 +352,12 @@ async def test_C9_a_run_that_is_cancelled_between_two_tries_of_its_insert_is_not
     start = asyncio.create_task(manager.start_run(puppet.job(2), key="k"))
     await gate.reached.wait()
     assert (await other.cancel_run(2)).status == "cancelled"
-    start.cancel()  # the answer is lost, and the insert is tried again
-    await asyncio.wait((start,))
+    tear_start(manager)  # the answer is lost, and the insert is tried again
+    second = await start
     await eventually(lambda: not is_starting(manager))
 
     with pytest.raises(RunCancelled):
-        await manager.get_handle(2)
+        await second
     assert statuses(database) == {1: "running", 2: "cancelled"}
     puppet.end(1)
     await first

@@ -19,7 +19,7 @@ from tests.property.side_by_side import LONG, SideBySide
 from tests.property.watchers import Subscriber, Waiter
 
 from aioruns import RunAlreadyFinished, RunError, RunFilter, RunStatus
-from aioruns._manager.engine import CLOSE_BOUND
+from aioruns._manager.closing import CLOSE_BOUND
 from aioruns._running.rescue import INTERVAL
 
 __all__ = ["LifecycleMachine"]

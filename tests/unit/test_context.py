@@ -222,7 +222,7 @@ async def test_G11_wait_that_would_block_the_event_loop_is_refused(manager: RunM
 async def test_G3_stack_of_a_function_that_does_not_end_is_logged(
     manager: RunManager, monkeypatch: pytest.MonkeyPatch, threaded: bool
 ) -> None:
-    monkeypatch.setattr("aioruns._running.live.REPORT_AFTER", 0.0)
+    monkeypatch.setattr("aioruns._running.attempt.REPORT_AFTER", 0.0)
     end, end_of_thread = asyncio.Event(), threading.Event()
 
     async def the_inner_function() -> None:

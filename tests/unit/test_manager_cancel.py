@@ -32,7 +32,7 @@ Open = Callable[..., Any]
 @pytest.fixture
 def report_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a function that does not end be reported at once."""
-    monkeypatch.setattr("aioruns._running.live.REPORT_AFTER", 0.01)
+    monkeypatch.setattr("aioruns._running.attempt.REPORT_AFTER", 0.01)
 
 
 async def warnings_of(manager: RunManager, handle: RunHandle[Any]) -> list[dict[str, Any]]:

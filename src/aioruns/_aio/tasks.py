@@ -93,9 +93,11 @@ class OwnedTasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def create(self, coroutine: Coroutine[Any, Any, T], *, eager: bool = False) -> asyncio.Task[T]:
+    def create(
+        self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None, eager: bool = False
+    ) -> asyncio.Task[T]:
         """Create a task. Its exception is whoever's who looks at it; nobody is warned when nobody does."""
-        task = create_task(coroutine, eager=eager)
+        task = create_task(coroutine, name=name, eager=eager)
         if not task.done():
             self._tasks.add(task)
         task.add_done_callback(self._done)

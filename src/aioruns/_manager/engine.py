@@ -94,8 +94,8 @@ class Engine:
     def leftovers(self) -> dict[str, object]:
         """Tell what is still remembered or under way: nothing, when no run executes or waits here."""
         roles = (
-            self.registry, self.capacity, self.feed, self.flusher, self.executor, self.canceller, self.starter,
-            self.store,
+            self.registry, self.capacity, self.feed, self.flusher, self.executor, self.canceller, self.watcher,
+            self.starter, self.store,
         )  # fmt: skip
         found = {name: what for role in roles for name, what in role.leftovers().items()}
         return {name: what for name, what in found.items() if what}

@@ -91,8 +91,8 @@ class BoundedStore(Store):
             task.cancel()
 
     def leftovers(self) -> dict[str, object]:
-        """Tell which calls were given up and have not ended."""
-        return {"given up": len(self._given_up)}
+        """Tell which calls are under way."""
+        return {"calls": len(self._calls), "calls given up": len(self._given_up)}
 
     # Not bounded
 

@@ -84,7 +84,7 @@ class Starter:
         """
         attempt = Attempt(budget=self._budget, redact=self._redact)
         live = LiveRun(request.work, attempt, self._copied_values())
-        section = self._registry.sections.create(self._section(live, request), eager=True)
+        section = self._registry.sections.create(self._section(live, request), name="aioruns-start", eager=True)
         try:
             await until_done(section)
         except asyncio.CancelledError:

@@ -132,3 +132,7 @@ class Watcher:
             await self._store.finish_run(run.id, Fence(run.manager_id, run.attempt), ending)
         except LeaseLost:
             return  # it has ended meanwhile
+
+    def leftovers(self) -> dict[str, object]:
+        """Tell what is still in doubt."""
+        return {"doubts": self._doubts}

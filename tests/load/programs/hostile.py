@@ -19,9 +19,9 @@ from collections.abc import Callable
 from typing import Any
 
 from aioruns import RunManager, current_run, job
-from aioruns._manager import engine as _engine
+from aioruns._manager import closing as _closing
 from aioruns._running import blocking as _blocking
-from aioruns._running import live as _active
+from aioruns._running import attempt as _active
 from aioruns.stores import _writer
 
 
@@ -191,8 +191,8 @@ def hurry() -> None:
     _active.REPORT_AFTER = 0.1
     _blocking.PERIOD = 0.05
     _blocking.BLOCKED_AFTER = 0.2
-    _engine.CLOSE_BOUND = 0.3
-    _engine.TEARDOWN_BOUND = 0.3
+    _closing.CLOSE_BOUND = 0.3
+    _closing.TEARDOWN_BOUND = 0.3
     _writer.TEARDOWN = 0.5
 
 
