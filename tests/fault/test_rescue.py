@@ -181,7 +181,7 @@ async def test_R3_a_rescued_run_does_not_end_before_its_last_sign_of_life(databa
     run, _ = await owner.insert_run(new)
     await rescuer.open()
     looking = hold_answer(rescuer, "_fetch", only_first=True)
-    rescuing = asyncio.create_task(rescue(rescuer, lambda: None))
+    rescuing = asyncio.create_task(rescue(rescuer, EventFeed(rescuer, ManagerState())))
     await looking.reached.wait()
     said = NewEvent(ordinal=1, kind="said", data="1", at=now_micros())
     await owner.append_events(run.id, Fence("owner", 1), [said])

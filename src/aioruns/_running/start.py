@@ -96,10 +96,9 @@ class Starter:
         answer = section.result()
         assert answer is not None
         run, inserted = answer
-        if inserted:
-            return run, live
-        request.check_shared(run)
-        return run, self._registry.get(run.id)
+        if not inserted:
+            request.check_shared(run)
+        return run, live if live.inserted else self._registry.get(run.id)
 
     async def _section(self, live: LiveRun, request: StartRequest) -> tuple[Run, bool] | None:
         """Insert the row, register the run's event and current id, create its task; None if nobody wants it any more.
