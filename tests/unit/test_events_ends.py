@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.bounds import PAGE, RECENT, RECENT_CHARACTERS
 from tests.insides import subscribers_ended, watched_runs
 from tests.support import eventually, hold_answer, hold_call, turns
 from tests.unit.streams import OpenManager, Waiter, check_whole, collect, collect_into, finished, opened, talk, within
@@ -22,7 +23,6 @@ from aioruns import (
     StoreUnavailable,
     current_run,
 )
-from aioruns._running.feed import PAGE, RECENT, RECENT_CHARACTERS
 from aioruns.stores import SQLiteStore
 
 pytestmark = pytest.mark.asyncio
