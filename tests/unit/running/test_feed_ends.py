@@ -7,9 +7,9 @@ import re
 from typing import Any, cast
 
 import pytest
+from tests.streams import collect, collect_into, opened, within
 from tests.support import eventually, turns
-from tests.unit.shelf import Reader, Shelf, seqs
-from tests.unit.streams import collect, collect_into, opened, within
+from tests.unit.running.feed_on_fake_store import Reader, Shelf, seqs
 
 from aioruns import ManagerClosed, Run, RunEvent, RunNotFound, StoreUnavailable
 from aioruns._running import feed

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from tests.streams import within
 from tests.support import eventually, turns
-from tests.unit.desk import FENCE, Desk, gives, row, says_and_gives, waits
-from tests.unit.streams import within
+from tests.unit.running.executor_on_fake_store import FENCE, Desk, gives, row, says_and_gives, waits
 
 from aioruns import LeaseLost, Run, StoreUnavailable
 from aioruns._running import execute

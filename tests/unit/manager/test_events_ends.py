@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from tests.bounds import PAGE, RECENT, RECENT_CHARACTERS
 from tests.insides import subscribers_ended, watched_runs
+from tests.streams import OpenManager, Waiter, check_whole, collect, collect_into, finished, opened, talk, within
 from tests.support import eventually, hold_answer, hold_call, turns
-from tests.unit.streams import OpenManager, Waiter, check_whole, collect, collect_into, finished, opened, talk, within
 
 from aioruns import (
     ConfigurationError,

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.bounds import PAGE, RECENT, patch_bounds
-from tests.support import Gate, eventually, hold_answer, hold_call, rows, statuses, turns
-from tests.unit.streams import (
+from tests.streams import (
     OpenManager,
     Waiter,
     check_whole,
@@ -22,6 +21,7 @@ from tests.unit.streams import (
     talk,
     within,
 )
+from tests.support import Gate, eventually, hold_answer, hold_call, rows, statuses, turns
 
 from aioruns import (
     RunEvent,

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 from tests.bounds import PAGE, RECENT
+from tests.streams import within
 from tests.support import eventually, turns
-from tests.unit.shelf import Reader, Shelf, event, seqs
-from tests.unit.streams import within
+from tests.unit.running.feed_on_fake_store import Reader, Shelf, event, seqs
 
 from aioruns.abc import NewEvent
 

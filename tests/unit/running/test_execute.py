@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.streams import within
 from tests.support import eventually, now_micros, turns
-from tests.unit.desk import FENCE, Desk, gives, raises, row, said, says_and_gives, waits
-from tests.unit.streams import within
+from tests.unit.running.executor_on_fake_store import FENCE, Desk, gives, raises, row, said, says_and_gives, waits
 
 from aioruns import StoreUnavailable, job
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from tests.streams import within
 from tests.support import now_micros
-from tests.unit.streams import within
 
 from aioruns import Run, RunStatus, current_run, redact_secrets
 from aioruns._jobs.work import work_of
