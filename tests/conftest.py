@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from _pytest.faulthandler import fault_handler_stderr_fd_key
+from tests.bounds import patch_bounds
 from tests.insides import note_earlier_runs
 
 from aioruns import RunManager
-from aioruns._manager import closing as _closing
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -39,7 +39,7 @@ def database(tmp_path: Path) -> Path:
 @pytest.fixture
 def quick_close(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let closing wait for functions that do not end for a fraction of a second only."""
-    monkeypatch.setattr(_closing, "CLOSE_BOUND", 0.2)
+    patch_bounds(monkeypatch, close=0.2)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What tests share: waiting for conditions, a look past the library, jobs on strings, stores held back."""
+"""What tests share: conditions to wait for, a look past the library, times and paths, jobs on strings, held stores."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import asyncio
 import concurrent.futures
 import contextlib
 import inspect
+import itertools
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from aioruns import job
+from aioruns import RunStatus, job
+from aioruns._values.status import is_allowed
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite import _connections
 
@@ -22,8 +25,11 @@ __all__ = [
     "Puppet",
     "each_statement",
     "eventually",
+    "from_micros",
     "hold_answer",
     "hold_call",
+    "is_path",
+    "now_micros",
     "rows",
     "statuses",
     "turns",
@@ -67,6 +73,21 @@ def rows(database: Path, sql: str = "SELECT * FROM runs ORDER BY id", *values: A
 def statuses(database: Path) -> dict[int, str]:
     """Read the status of every run, past the library."""
     return {row["id"]: row["status"] for row in rows(database)}
+
+
+def is_path(statuses: Iterable[RunStatus]) -> bool:
+    """Tell whether a run may have these statuses, one after the other."""
+    return all(is_allowed(*step) for step in itertools.pairwise(statuses))
+
+
+def now_micros() -> int:
+    """Give the time as it is stored: microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+def from_micros(micros: int) -> datetime:
+    """Give the time that is stored as a number."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The judge of the kill soak: holds a ledger against the database, which is read past the library.
 
-Each rule is a function that yields what it finds wrong. ``tests/unit/test_judge.py`` shows each forged evidence.
+Each rule is a function that yields what it finds wrong. ``tests/fault/test_judge.py`` shows each forged evidence.
 """
 
 from __future__ import annotations

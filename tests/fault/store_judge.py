@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tests.fault.store_world import LATE, World, until
 from tests.insides import is_starting, leftovers, live_runs, unstored_bytes
-from tests.support import rows
+from tests.support import is_path, rows
 
 from aioruns import (
     ManagerClosed,
@@ -26,7 +26,6 @@ from aioruns import (
     RunManager,
     RunStatus,
 )
-from aioruns._values.status import is_allowed
 from aioruns.stores import SQLiteStore
 
 __all__ = ["closes", "finds_keys_free", "finds_nothing_active", "judge", "rests"]
@@ -140,7 +139,7 @@ def _check_events(world: World, label: str, row: sqlite3.Row, *, complete: bool)
     events = rows(world.database, "SELECT * FROM events WHERE run_id = ? ORDER BY seq", row["id"])
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1)), f"{label}: seq has gaps"
     path = [RunStatus(json.loads(event["data"])["status"]) for event in events if event["kind"] == "status"]
-    assert all(is_allowed(*step) for step in itertools.pairwise(path)), f"{label} went {path}"
+    assert is_path(path), f"{label} went {path}"
     assert (events[-1]["kind"], path[-1]) == ("status", row["status"]), f"{label} is {row['status']}, and went {path}"
     ordinals = [event["ordinal"] for event in events if event["ordinal"] is not None]
     assert ordinals == list(range(1, len(ordinals) + 1)), f"{label}: events were lost or doubled: {ordinals}"

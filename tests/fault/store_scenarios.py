@@ -10,10 +10,9 @@ from typing import Final
 
 from tests.fault.store_judge import judge, rests
 from tests.fault.store_world import World, until, writing
-from tests.support import rows, turns
+from tests.support import from_micros, rows, turns
 
 from aioruns import RunFilter, RunNotFound
-from aioruns._values.times import from_micros
 
 __all__ = ["SCENARIOS", "Scenario"]
 

@@ -8,11 +8,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from tests.bounds import patch_bounds
 from tests.fault.database import NOW, OpenManager, locked, new, opened, see_commits_fail, stream
 from tests.support import Puppet, eventually, rows, statuses
 
 from aioruns import RunFailed, RunManager, RunStatus, StoreUnavailable, current_run, job
-from aioruns._manager import closing as _closing
 from aioruns.abc import Ending, Fence
 from aioruns.stores import SQLiteStore
 
@@ -201,7 +201,7 @@ async def test_G6_what_is_said_while_the_database_is_locked_is_stored_once_and_i
 async def test_G8_closing_is_bounded_while_the_database_is_locked(
     database: Path, hasty: SQLiteStore, puppet: Puppet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_closing, "CLOSE_BOUND", 0.1)
+    patch_bounds(monkeypatch, close=0.1)
     manager = RunManager(hasty, shutdown_grace=0)
     await manager.open()
     handle = await manager.start_run(puppet.job(1), key="a")

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.fault.programs import Program, Programs, jobs
-from tests.support import eventually, hold_answer
+from tests.support import eventually, from_micros, hold_answer, now_micros
 
 from aioruns import RunConflict, RunEvent, RunInterrupted, RunManager, RunStatus
 from aioruns._running.rescue import rescue
-from aioruns._values.times import from_micros, now_micros
 from aioruns.abc import Fence, NewEvent, NewRun
 from aioruns.stores import SQLiteStore
 

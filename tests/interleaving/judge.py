@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import random
 import shutil
 import sqlite3
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.insides import cancel_requested, executes, is_open, leftovers, live_runs, manager_id, shutdown_grace, stops
-from tests.support import eventually, turns
+from tests.support import eventually, is_path, turns
 
 from aioruns import (
     ManagerClosed,
@@ -28,7 +27,6 @@ from aioruns import (
     current_run,
     job,
 )
-from aioruns._values.status import TERMINAL, is_allowed
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite._lease import Lease
 from aioruns.testing import ShuffledEventLoop, run_schedule
@@ -246,7 +244,7 @@ class World:
 
     def note(self, run_id: int, status: RunStatus, *, since: float | None = None) -> None:
         """Note what somebody was told of a run: not too early, nothing else later, and promptly if they had waited."""
-        if status in TERMINAL:
+        if not status.active:
             if since is not None and not self.rescued:
                 late = asyncio.get_running_loop().time() - max(since, self.ended_at.get(run_id, 0))
                 assert late <= PROMPT or run_id not in self.ended_at, f"run {run_id}: told {late:g} s late"
@@ -329,8 +327,8 @@ class World:
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1)), story
         path = [event["data"] for event in events if event["kind"] == "status"]
         path = [RunStatus(next(status for status in RunStatus if f'"{status}"' in data)) for data in path]
-        assert all(is_allowed(*step) for step in itertools.pairwise(path)), (path, story)
-        assert [status for status in path if status in TERMINAL] == [row["status"]], (path, story)
+        assert is_path(path), (path, story)
+        assert [status for status in path if not status.active] == [row["status"]], (path, story)
         assert events[-1]["kind"] == "status", story
         if path[0] is RunStatus.PENDING and end == "never began" and path[-2] is RunStatus.PENDING:
             assert row["started_at"] is None, f"C9: {story}"

@@ -12,8 +12,7 @@ from typing import Any, Final
 import pytest
 from tests.support import turns
 
-from aioruns import ConfigurationError, RunConflict, RunManager, current_run
-from aioruns._jobs.context import current_context
+from aioruns import ConfigurationError, RunConflict, RunContext, RunManager, current_run
 
 __all__ = ["OUTCOMES", "Work"]
 
@@ -102,11 +101,12 @@ async def wait_for_itself_for_a_time(manager: RunManager) -> None:
 async def replace_the_context(_: RunManager) -> str:
     """A task in an empty context belongs to no run, and that is all that happens."""
 
-    async def ask() -> Any:
-        return current_context()
+    async def ask() -> RunContext:
+        return current_run()
 
     task = asyncio.get_running_loop().create_task(ask(), context=contextvars.Context())
-    assert await task is None
+    with pytest.raises(ConfigurationError):
+        await task
     with pytest.raises(ConfigurationError):
         contextvars.Context().run(current_run)
     current_run().log("info", "still here")

@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 import pytest_asyncio
+from tests.bounds import patch_bounds
 from tests.load.programs import HostilePrograms
 from tests.load.programs.hostile import ENDLESS
 from tests.support import eventually
 
 from aioruns import RunConflict, RunManager
-from aioruns._running import rescue as _rescue
 
 pytestmark = pytest.mark.asyncio
 
@@ -156,7 +156,7 @@ async def test_G11_a_run_that_blocks_the_event_loop_is_reported_with_its_stack_a
 async def test_G3_G8_a_function_that_never_ends_stays_cancelling_until_its_process_is_gone(
     programs: HostilePrograms, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(_rescue, "INTERVAL", 0.05)
+    patch_bounds(monkeypatch, rescue_interval=0.05)
     program = programs.run("hostile.py", what)
     assert await program.says() == "begun"
     async with RunManager(programs.db) as manager:

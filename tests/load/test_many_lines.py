@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.bounds import patch_bounds
 from tests.load.measure import MIB, resident
 from tests.support import eventually, rows
 
 from aioruns import RunManager, current_run, job
-from aioruns._running import blocking as _blocking
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(180)]
 
@@ -25,7 +25,7 @@ _NOTICE = re.compile(r"(\d+) events were dropped: the outbox was full")
 @pytest.fixture(autouse=True)
 def only_own_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """A million lines without an await block the event loop, and the line that says so would be among them."""
-    monkeypatch.setattr(_blocking, "BLOCKED_AFTER", float("inf"))
+    patch_bounds(monkeypatch, blocked_after=float("inf"))
 
 
 class Babbler:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tests.load.measure import MIB, resident
+from tests.streams import OpenManager, collect, opened
 from tests.support import eventually
-from tests.unit.streams import OpenManager, collect, opened
 
 from aioruns import RunEvent, RunHandle, current_run, job
 from aioruns.stores import SQLiteStore

@@ -37,6 +37,10 @@ async def elsewhere(work: Callable[[], Awaitable[Any]]) -> Any:
     return await asyncio.to_thread(lambda: asyncio.run(bounded()))
 
 
+async def result(handle: RunHandle[Any]) -> Any:
+    return await handle
+
+
 async def first(stream: AsyncIterator[Any]) -> Any:
     return await anext(stream)
 
@@ -56,7 +60,7 @@ VERBS: Final[dict[str, Verb]] = {
     "read_events": lambda manager, handle: manager.read_events(handle.id),
     "prune": lambda manager, _: manager.prune(older_than=timedelta(0)),
     "aclose": lambda manager, _: manager.aclose(),
-    "await handle": lambda _, handle: handle._result(),
+    "await handle": lambda _, handle: result(handle),
     "handle.wait": lambda _, handle: handle.wait(),
     "handle.cancel": lambda _, handle: handle.cancel(),
 }
@@ -156,7 +160,7 @@ async def test_opening_it_again_on_another_event_loop_is_refused(manager: RunMan
 async def test_the_result_of_a_run_that_is_over_can_be_had_on_any_event_loop(manager: RunManager) -> None:
     handle = await manager.start_run(answer())
     assert await handle == 42
-    assert await elsewhere(handle._result) == 42
+    assert await elsewhere(lambda: result(handle)) == 42
 
 
 @pytest.mark.asyncio

@@ -16,10 +16,9 @@ from tests.property.functions import Role
 from tests.property.model import Model, ModelRun, tells
 from tests.property.processes import Process
 from tests.property.watchers import StoredEvent
+from tests.support import from_micros, is_path
 
 from aioruns import RunStatus
-from aioruns._values.status import TERMINAL, is_allowed
-from aioruns._values.times import from_micros
 
 __all__ = ["KEYS", "Inspector", "unmet_in"]
 
@@ -60,15 +59,15 @@ class Inspector:
         assert stream[: len(before)] == before, f"the stream of run {run_id} has changed"
         self.streams[run_id] = stream
         path = [RunStatus(data["status"]) for _, kind, data in stream if kind == "status"]
-        assert all(is_allowed(*step) for step in itertools.pairwise(path))
+        assert is_path(path)
         assert path[-1] == row["status"]
         assert (row["started_at"] is None) == (RunStatus.RUNNING not in path)
-        assert (row["finished_at"] is None) == (row["status"] not in TERMINAL)
+        assert (row["finished_at"] is None) == RunStatus(row["status"]).active
         times = [row["created_at"], row["started_at"], row["finished_at"]]
         assert (given := [time for time in times if time is not None]) == sorted(given), f"run {run_id}: {times}"
         for text in (row["error"], row["cancel_reason"]):
             assert text is None or (text and not re.search(CONTROL, text))
-        if row["status"] in TERMINAL:
+        if not RunStatus(row["status"]).active:
             assert stream[-1][1] == "status", f"run {run_id} said something behind its end"
             final = (*row, *map(tuple, events))
             assert self._final.setdefault(run_id, final) == final, f"run {run_id} had ended, and has changed"

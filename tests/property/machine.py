@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
+from tests.bounds import CLOSE_BOUND, RESCUE_INTERVAL
 from tests.insides import has_drained, is_starting, live_runs, manager_id
 from tests.property import strategies as draw
 from tests.property.functions import Utterance
@@ -19,8 +20,6 @@ from tests.property.side_by_side import LONG, SideBySide
 from tests.property.watchers import Subscriber, Waiter
 
 from aioruns import RunAlreadyFinished, RunError, RunFilter, RunStatus
-from aioruns._manager.closing import CLOSE_BOUND
-from aioruns._running.rescue import INTERVAL
 
 __all__ = ["LifecycleMachine"]
 
@@ -69,10 +68,10 @@ class LifecycleMachine(SideBySide):
             return
         with process.paused():
             Path(f"{self.database}.{manager_id(process.manager)}.lock").unlink()
-            self.world.skip(INTERVAL)
+            self.world.skip(RESCUE_INTERVAL)
             self.world.until(lambda: self.is_alive(process) and "the manager that lost its lock is not taken for dead")
         self.model.lose(manager)
-        self.world.skip(INTERVAL)
+        self.world.skip(RESCUE_INTERVAL)
         self.world.until(lambda: not self.is_alive(process) and "the manager has not taken its lock again")
         self.settle()
 

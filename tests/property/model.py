@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from tests.support import is_path
+
 from aioruns import ConfigurationError, RunConflict, RunStatus
-from aioruns._values.status import ACTIVE, is_allowed
 
 __all__ = ["Model", "ModelManager", "ModelRun", "Said", "is_storable", "tells"]
 
@@ -92,7 +93,7 @@ class ModelRun:
 
     @property
     def active(self) -> bool:
-        return self.status in ACTIVE
+        return self.status.active
 
     @property
     def stubborn(self) -> bool:
@@ -103,7 +104,7 @@ class ModelRun:
         return replace(self, id=run_id, manager=manager, path=[], said=[])
 
     def become(self, status: RunStatus) -> None:
-        assert not self.path or is_allowed(self.status, status)
+        assert is_path([*self.path[-1:], status])
         self.path.append(status)
         if not self.active:
             self.executing = False

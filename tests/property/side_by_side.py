@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis.stateful import RuleBasedStateMachine
+from tests.bounds import RESCUE_INTERVAL
 from tests.insides import live_runs, manager_id
 from tests.property.functions import Cast, Utterance
 from tests.property.inspection import Inspector, unmet_in
@@ -18,7 +19,6 @@ from tests.property.watchers import Subscriber, Waiter
 from tests.support import rows
 
 from aioruns import RunError, RunHandle
-from aioruns._running.rescue import INTERVAL
 
 __all__ = ["LONG", "SideBySide"]
 
@@ -88,7 +88,7 @@ class SideBySide(RuleBasedStateMachine):
         self.tally("kills of managers in their histories")
         self.processes.remove(process)
         self.watchers = [watcher for watcher in self.watchers if watcher.process is not process]
-        self.world.skip(INTERVAL)
+        self.world.skip(RESCUE_INTERVAL)
 
     def exit(self, process: Process) -> None:
         while functions := self.model.executing(self.manager(process)):
@@ -163,7 +163,7 @@ class SideBySide(RuleBasedStateMachine):
             [process] = [each for each in self.processes if each.number == run.manager.number]
             left = len(self.model.executing(run.manager))
             self.world.until(lambda: len(live_runs(process.manager)) > left and "a function has not ended")
-            self.world.skip(INTERVAL)
+            self.world.skip(RESCUE_INTERVAL)
 
     # After a death
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import aioruns
-from aioruns._values.status import TERMINAL, TRANSITIONS, RunStatus
+from aioruns import RunStatus
+from aioruns._values.status import TERMINAL, TRANSITIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

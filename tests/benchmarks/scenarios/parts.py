@@ -12,14 +12,12 @@ from statistics import median
 from typing import Any, Final
 
 from tests.benchmarks.scenarios._support import MICRO, Report, Stopwatch, main
+from tests.support import now_micros
 
-from aioruns import RunManager, job
+from aioruns import RunManager, RunStatus, job, redact_secrets
 from aioruns._running.live import ActiveRun
 from aioruns._running.outbox import Budget
 from aioruns._running.request import check_start
-from aioruns._values.redaction import redact_secrets
-from aioruns._values.status import RunStatus
-from aioruns._values.times import now_micros
 from aioruns.abc import Ending, Fence, NewRun
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite._batch import Finish, Insert, commit

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI, Request, Response
 from tests.e2e.web.event_source import Reply, check_whole, reading
+from tests.streams import finished
 from tests.support import eventually
-from tests.unit.streams import finished
 from tests.unit.web.connection import Speaker
 from tests.web_support import serving, serving_runs
 

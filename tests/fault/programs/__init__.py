@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 from tests.support import eventually
 
 HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[2]
 PATIENCE: Final = 20.0
 """Seconds after which something will not happen any more, on a machine that is busy with other things."""
 TERMINAL: Final = {"completed", "failed", "cancelled", "interrupted"}
@@ -42,12 +43,14 @@ class Program:
         self._read = 0
         self._calls = 0
         self._replies: dict[int, dict[str, Any]] = {}
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))  # for `from tests... import`
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
             self._process = subprocess.Popen(
                 [sys.executable, *flags, str(HERE / name), *map(str, args)],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
+                env=os.environ | {"PYTHONPATH": path},
                 start_new_session=True,  # so that its children can be ended with it
             )
         self.pid = self._process.pid

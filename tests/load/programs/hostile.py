@@ -18,11 +18,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tests.bounds import set_bounds
+
 from aioruns import RunManager, current_run, job
-from aioruns._manager import closing as _closing
-from aioruns._running import blocking as _blocking
-from aioruns._running import attempt as _active
-from aioruns.stores import _writer
 
 
 def say(value: Any) -> None:
@@ -187,16 +185,9 @@ async def main(database: str, *whats: str) -> None:
     say("closed")
 
 
-def hurry() -> None:
-    _active.REPORT_AFTER = 0.1
-    _blocking.PERIOD = 0.05
-    _blocking.BLOCKED_AFTER = 0.2
-    _closing.CLOSE_BOUND = 0.3
-    _closing.TEARDOWN_BOUND = 0.3
-    _writer.TEARDOWN = 0.5
-
-
 if __name__ == "__main__":
-    hurry()
+    set_bounds(
+        close=0.3, teardown=0.3, writer_teardown=0.5, report_after=0.1, blocked_after=0.2, block_watch_period=0.05
+    )
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in its background ignores it
     asyncio.run(main(*sys.argv[1:]))

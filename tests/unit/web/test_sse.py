@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 from tests.insides import watched_runs
+from tests.streams import OpenManager
 from tests.support import eventually, turns
-from tests.unit.streams import OpenManager
 from tests.unit.web.connection import Speaker, served
 
 from aioruns import RunEvent, RunHandle, RunManager, RunNotFound, StoreUnavailable, current_run, job

@@ -7,12 +7,12 @@ import re
 from typing import Any, cast
 
 import pytest
+from tests.streams import collect, collect_into, opened, within
 from tests.support import eventually, turns
-from tests.unit.shelf import Reader, Shelf, seqs
-from tests.unit.streams import collect, collect_into, opened, within
+from tests.unit.running.feed_on_fake_store import Reader, Shelf, seqs
 
 from aioruns import ManagerClosed, Run, RunEvent, RunNotFound, StoreUnavailable
-from aioruns._running import feed as _events
+from aioruns._running import feed
 from aioruns._running.feed import EventFeed
 from aioruns.abc import Store
 
@@ -116,7 +116,7 @@ async def test_G8_closing_does_not_wait_for_a_subscriber_that_reads_nothing() ->
 async def test_G8_closing_does_not_wait_for_ever_for_a_store_that_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_events, "LAST_READS", 0.05)
+    monkeypatch.setattr(feed, "LAST_READS", 0.05)
     shelf = Shelf(1)
     shelf.gate = asyncio.Event()
     reader = Reader(shelf)

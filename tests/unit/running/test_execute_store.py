@@ -6,20 +6,20 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from tests.streams import within
 from tests.support import eventually, turns
-from tests.unit.desk import FENCE, Desk, gives, row, says_and_gives, waits
-from tests.unit.streams import within
+from tests.unit.running.executor_on_fake_store import FENCE, Desk, gives, row, says_and_gives, waits
 
 from aioruns import LeaseLost, Run, StoreUnavailable
-from aioruns._running import execute as _execution
+from aioruns._running import execute
 
 pytestmark = pytest.mark.asyncio
 
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_execution, "PAUSE", 0.001)
-    monkeypatch.setattr(_execution, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(execute, "PAUSE", 0.001)
+    monkeypatch.setattr(execute, "LONGEST_PAUSE", 0.002)
 
 
 # From pending to running
@@ -239,8 +239,8 @@ async def test_a_coroutine_that_never_begins_is_closed_also_when_its_end_is_give
 
 
 async def test_giving_up_ends_a_pause_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_execution, "PAUSE", 1000.0)
-    monkeypatch.setattr(_execution, "LONGEST_PAUSE", 1000.0)
+    monkeypatch.setattr(execute, "PAUSE", 1000.0)
+    monkeypatch.setattr(execute, "LONGEST_PAUSE", 1000.0)
     desk = Desk(*(StoreUnavailable("away") for _ in range(2)))
     active = desk.launch(gives())
     await eventually(lambda: desk.calls)

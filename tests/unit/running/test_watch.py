@@ -10,11 +10,10 @@ from typing import Any, cast
 
 import pytest
 
+from aioruns import Run, RunStatus
 from aioruns._running import watch
 from aioruns._running.live import ActiveRun
 from aioruns._running.watch import Watcher
-from aioruns._values.model import Run
-from aioruns._values.status import RunStatus
 from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.bounds import PAGE, RECENT, RECENT_CHARACTERS
 from tests.insides import subscribers_ended, watched_runs
+from tests.streams import OpenManager, Waiter, check_whole, collect, collect_into, finished, opened, talk, within
 from tests.support import eventually, hold_answer, hold_call, turns
-from tests.unit.streams import OpenManager, Waiter, check_whole, collect, collect_into, finished, opened, talk, within
 
 from aioruns import (
     ConfigurationError,
@@ -22,7 +23,6 @@ from aioruns import (
     StoreUnavailable,
     current_run,
 )
-from aioruns._running.feed import PAGE, RECENT, RECENT_CHARACTERS
 from aioruns.stores import SQLiteStore
 
 pytestmark = pytest.mark.asyncio

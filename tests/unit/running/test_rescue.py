@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
+from tests.bounds import patch_bounds
 from tests.support import turns
 
 from aioruns import StoreUnavailable
-from aioruns._running import rescue as _rescue
 from aioruns._running.rescue import rescue, rescue_periodically
 from aioruns.abc import Store
 
@@ -63,7 +63,7 @@ async def looking(orphans: Orphans, feed: Feed) -> AsyncIterator[asyncio.Task[No
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let one look follow the other."""
-    monkeypatch.setattr(_rescue, "INTERVAL", 0)
+    patch_bounds(monkeypatch, rescue_interval=0)
 
 
 async def test_R3_whoever_watches_a_rescued_run_is_woken_and_the_operator_told(

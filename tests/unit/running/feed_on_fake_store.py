@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import cast
 
+from tests.streams import collect_into
 from tests.support import eventually
-from tests.unit.streams import collect_into
 
 from aioruns import Run, RunEvent, RunStatus
 from aioruns._running.feed import EventFeed

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from tests.bounds import patch_bounds
 from tests.support import turns
 
 from aioruns import LeaseLost, StoreUnavailable
-from aioruns._running import patience as _patience
 from aioruns._running.patience import bounded
 
 pytestmark = pytest.mark.asyncio
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_patience, "SHORTEST", 0.05)
+    patch_bounds(monkeypatch, shortest_store_timeout=0.05)
 
 
 class Scripted:
@@ -194,7 +194,7 @@ async def test_F1_time_in_which_the_event_loop_stands_still_is_not_the_stores(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer has come meanwhile, and waits in the loop's line, behind the timer."""
-    monkeypatch.setattr(_patience, "LATE", 0.1)
+    patch_bounds(monkeypatch, late=0.1)
     executor_has_answered = threading.Event()
 
     def answer_in_thread() -> str:

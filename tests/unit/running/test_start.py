@@ -6,14 +6,13 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from tests.support import eventually, turns
-from tests.unit.desk import gives
-from tests.unit.hall import NOW, Hall, row
-from tests.unit.streams import within
+from tests.streams import within
+from tests.support import eventually, now_micros, turns
+from tests.unit.running.executor_on_fake_store import gives
+from tests.unit.running.starter_on_fake_store import NOW, Hall, row
 
 from aioruns import ConfigurationError, RunConflict, RunStatus, StoreUnavailable
 from aioruns._running.live import ActiveRun
-from aioruns._values.times import now_micros
 from aioruns.abc import NewRun
 
 pytestmark = pytest.mark.asyncio

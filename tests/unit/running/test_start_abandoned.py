@@ -6,10 +6,10 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from tests.streams import within
 from tests.support import eventually, turns
-from tests.unit.desk import gives
-from tests.unit.hall import Hall, row
-from tests.unit.streams import within
+from tests.unit.running.executor_on_fake_store import gives
+from tests.unit.running.starter_on_fake_store import Hall, row
 
 from aioruns import Run, StoreUnavailable
 from aioruns.abc import NewRun

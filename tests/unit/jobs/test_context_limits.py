@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.bounds import MAX_EVENTS
 from tests.support import rows, turns
 
 from aioruns import (
@@ -19,7 +20,6 @@ from aioruns import (
     current_run,
     job,
 )
-from aioruns._running.outbox import MAX_EVENTS
 
 pytestmark = pytest.mark.asyncio
 

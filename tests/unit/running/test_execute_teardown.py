@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.support import turns
-from tests.unit.desk import Desk, waits
+from tests.unit.running.executor_on_fake_store import Desk, waits
 
 from aioruns._running.live import ActiveRun
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.bounds import patch_bounds
 from tests.insides import LAUNCH, idle, stops
 from tests.support import Puppet, eventually, hold_answer, hold_call, rows, statuses, turns
 
 from aioruns import ManagerClosed, RunConflict, RunManager, StoreUnavailable
-from aioruns._manager import closing as _closing
-from aioruns._running import patience as _patience
 from aioruns.stores import SQLiteStore
 from aioruns.testing import FaultyStore
 
@@ -29,8 +28,7 @@ Open = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_patience, "SHORTEST", 0.2)
-    monkeypatch.setattr(_closing, "CLOSE_BOUND", 0.2)
+    patch_bounds(monkeypatch, shortest_store_timeout=0.2, close=0.2)
 
 
 async def test_F3_a_start_that_is_never_answered_ends_as_unavailable_and_leaves_nothing_active(

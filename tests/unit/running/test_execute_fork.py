@@ -8,7 +8,7 @@ import sys
 from typing import NoReturn
 
 import pytest
-from tests.unit.desk import Desk, gives, raises
+from tests.unit.running.executor_on_fake_store import Desk, gives, raises
 
 pytestmark = pytest.mark.asyncio
 

@@ -14,7 +14,6 @@ import pytest
 from tests.support import eventually, turns
 
 from aioruns import LeaseLost, RunManager, StoreUnavailable, current_run
-from aioruns._running import flush as _flushing
 from aioruns._running.flush import LARGEST, Flusher
 from aioruns._running.outbox import MAX_EVENTS, Budget, Outbox
 from aioruns.abc import Fence, NewEvent
@@ -89,7 +88,7 @@ def make_run(journal: Journal, *, patience: float = 30.0) -> Any:
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_flushing, "PAUSE", 0.0)
+    monkeypatch.setattr("aioruns._running.flush.PAUSE", 0.0)
 
 
 async def test_what_is_said_is_stored_and_told() -> None:

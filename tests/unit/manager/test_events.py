@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support import Gate, eventually, hold_answer, hold_call, rows, statuses, turns
-from tests.unit.streams import (
+from tests.bounds import PAGE, RECENT, patch_bounds
+from tests.streams import (
     OpenManager,
     Waiter,
     check_whole,
@@ -21,13 +21,13 @@ from tests.unit.streams import (
     talk,
     within,
 )
+from tests.support import Gate, eventually, hold_answer, hold_call, rows, statuses, turns
 
 from aioruns import (
     RunEvent,
     RunManager,
     current_run,
 )
-from aioruns._running.feed import PAGE, RECENT
 from aioruns.stores import SQLiteStore
 
 pytestmark = pytest.mark.asyncio
@@ -233,7 +233,7 @@ async def test_L5_status_is_readable_when_the_end_arrives(
 async def test_G6_status_of_a_function_that_says_nothing_is_seen_live(
     open_manager: OpenManager, database: Path, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
-    monkeypatch.setattr("aioruns._running.attempt.REPORT_AFTER", 60.0)  # that would be an event of its own
+    patch_bounds(monkeypatch, report_after=60.0)  # that would be an event of its own
     store, first, second = SQLiteStore(database), Waiter(), Waiter()
     manager = await open_undisturbed(open_manager, store, max_running=1)
     running = await first.start(manager)

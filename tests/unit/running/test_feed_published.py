@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.bounds import PAGE, RECENT
+from tests.streams import within
 from tests.support import eventually, turns
-from tests.unit.shelf import Reader, Shelf, event, seqs
-from tests.unit.streams import within
+from tests.unit.running.feed_on_fake_store import Reader, Shelf, event, seqs
 
-from aioruns._running.feed import PAGE, RECENT
 from aioruns.abc import NewEvent
 
 pytestmark = pytest.mark.asyncio

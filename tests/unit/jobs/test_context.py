@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio.to_thread
 import pytest
+from tests.bounds import MAX_DATA, MAX_LINE, patch_bounds
 from tests.support import eventually, turns
 
 from aioruns import (
@@ -21,7 +22,6 @@ from aioruns import (
     current_run,
     job,
 )
-from aioruns._jobs.lines import MAX_DATA, MAX_LINE
 
 pytestmark = pytest.mark.asyncio
 
@@ -222,7 +222,7 @@ async def test_G11_wait_that_would_block_the_event_loop_is_refused(manager: RunM
 async def test_G3_stack_of_a_function_that_does_not_end_is_logged(
     manager: RunManager, monkeypatch: pytest.MonkeyPatch, threaded: bool
 ) -> None:
-    monkeypatch.setattr("aioruns._running.attempt.REPORT_AFTER", 0.0)
+    patch_bounds(monkeypatch, report_after=0.0)
     end, end_of_thread = asyncio.Event(), threading.Event()
 
     async def the_inner_function() -> None:

@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support import eventually, turns
-from tests.unit.desk import FENCE, Desk, gives, raises, row, said, says_and_gives, waits
-from tests.unit.streams import within
+from tests.streams import within
+from tests.support import eventually, now_micros, turns
+from tests.unit.running.executor_on_fake_store import FENCE, Desk, gives, raises, row, said, says_and_gives, waits
 
 from aioruns import StoreUnavailable, job
-from aioruns._values.times import now_micros
 
 pytestmark = pytest.mark.asyncio
 

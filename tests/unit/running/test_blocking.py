@@ -8,19 +8,18 @@ import sys
 import time
 
 import pytest
+from tests.bounds import patch_bounds
 from tests.insides import block_watch
 from tests.support import Puppet, eventually
 
 from aioruns import RunManager, job
-from aioruns._running import blocking as _blocking
 
 pytestmark = pytest.mark.asyncio
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_blocking, "PERIOD", 0.02)
-    monkeypatch.setattr(_blocking, "BLOCKED_AFTER", 0.1)
+    patch_bounds(monkeypatch, block_watch_period=0.02, blocked_after=0.1)
 
 
 def hold_still(records: pytest.LogCaptureFixture) -> None:

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from tests.unit.streams import within
+from tests.streams import within
+from tests.support import now_micros
 
-from aioruns import Run, RunStatus, current_run
+from aioruns import Run, RunStatus, current_run, redact_secrets
 from aioruns._jobs.work import work_of
 from aioruns._running.execute import Executor
 from aioruns._running.live import ActiveRun
 from aioruns._running.outbox import Budget
-from aioruns._values.redaction import redact_secrets
-from aioruns._values.times import now_micros
 from aioruns.abc import Ending, Fence, Store
 
 __all__ = ["FENCE", "Desk", "gives", "raises", "row", "said", "says_and_gives", "waits"]

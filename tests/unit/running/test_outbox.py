@@ -12,7 +12,7 @@ import pytest
 from tests.support import eventually, turns
 
 from aioruns import StoreUnavailable
-from aioruns._running import outbox as _outbox
+from aioruns._running import outbox as outbox_module
 from aioruns._running.outbox import MAX_BYTES, MAX_EVENTS, MAX_TOTAL_BYTES, Budget, Outbox
 from aioruns.abc import NewEvent
 
@@ -130,14 +130,14 @@ async def test_order_of_every_thread_is_kept() -> None:
 
 def interrupt_once(monkeypatch: pytest.MonkeyPatch, name: str, interruption: Callable[[], object]) -> None:
     """Let something else run on this very thread, once, in the middle of the outbox: the finalizer of some garbage."""
-    original = getattr(_outbox, name)
+    original = getattr(outbox_module, name)
 
     def interrupted(*args: object) -> object:
-        monkeypatch.setattr(_outbox, name, original)
+        monkeypatch.setattr(outbox_module, name, original)
         interruption()
         return original(*args)
 
-    monkeypatch.setattr(_outbox, name, interrupted)
+    monkeypatch.setattr(outbox_module, name, interrupted)
 
 
 @pytest.mark.parametrize("place", ["now_micros", "NewEvent"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.streams import collect, opened, within
 from tests.support import eventually, turns
-from tests.unit.shelf import Reader, Shelf, event, seqs
-from tests.unit.streams import collect, opened, within
+from tests.unit.running.feed_on_fake_store import Reader, Shelf, event, seqs
 
 from aioruns._running import feed
 from aioruns._running.feed import PAGE, RECENT

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.bounds import patch_bounds
 from tests.support import Puppet, eventually, hold_call, rows, statuses, turns
 
 from aioruns import (
@@ -32,7 +33,7 @@ Open = Callable[..., Any]
 @pytest.fixture
 def report_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a function that does not end be reported at once."""
-    monkeypatch.setattr("aioruns._running.attempt.REPORT_AFTER", 0.01)
+    patch_bounds(monkeypatch, report_after=0.01)
 
 
 async def warnings_of(manager: RunManager, handle: RunHandle[Any]) -> list[dict[str, Any]]:
