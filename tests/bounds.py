@@ -6,9 +6,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from aioruns._jobs.lines import MAX_DATA, MAX_LINE
-from aioruns._manager import engine
-from aioruns._manager.engine import CLOSE_BOUND
-from aioruns._running import blocking, live, patience, rescue
+from aioruns._manager import closing
+from aioruns._manager.closing import CLOSE_BOUND
+from aioruns._running import attempt, blocking, bounded, rescue
 from aioruns._running.feed import PAGE, RECENT, RECENT_CHARACTERS
 from aioruns._running.outbox import MAX_EVENTS
 from aioruns._running.rescue import INTERVAL as RESCUE_INTERVAL
@@ -32,20 +32,20 @@ __all__ = [
 
 _KEPT: Final[dict[str, tuple[ModuleType, str]]] = {
     # Seconds for functions to end when their manager closes, and when its event loop is torn down.
-    "close": (engine, "CLOSE_BOUND"),
-    "teardown": (engine, "TEARDOWN_BOUND"),
+    "close": (closing, "CLOSE_BOUND"),
+    "teardown": (closing, "TEARDOWN_BOUND"),
     # Seconds for which the store's writer goes on when the event loop is torn down.
     "writer_teardown": (_writer, "TEARDOWN"),
     # Seconds after which it is said where a function stands that was asked to end.
-    "report_after": (live, "REPORT_AFTER"),
+    "report_after": (attempt, "REPORT_AFTER"),
     # Seconds after which it is said what blocks the event loop, and between two looks.
     "blocked_after": (blocking, "BLOCKED_AFTER"),
     "block_watch_period": (blocking, "PERIOD"),
     # Seconds between two looks for dead managers.
     "rescue_interval": (rescue, "INTERVAL"),
     # Seconds that every call of the store has at least, and that an event loop must be late by to have stood still.
-    "shortest_store_timeout": (patience, "SHORTEST"),
-    "late": (patience, "LATE"),
+    "shortest_store_timeout": (bounded, "SHORTEST"),
+    "late": (bounded, "LATE"),
 }
 
 

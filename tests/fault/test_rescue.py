@@ -16,7 +16,9 @@ from tests.fault.programs import Program, Programs, jobs
 from tests.support import eventually, from_micros, hold_answer, now_micros
 
 from aioruns import RunConflict, RunEvent, RunInterrupted, RunManager, RunStatus
+from aioruns._running.feed import EventFeed
 from aioruns._running.rescue import rescue
+from aioruns._running.state import ManagerState
 from aioruns.abc import Fence, NewEvent, NewRun
 from aioruns.stores import SQLiteStore
 

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from aioruns._running.patience import bounded
 from tests.bounds import patch_bounds
 from tests.support import turns
 
 from aioruns import LeaseLost, StoreUnavailable
-from aioruns._running.patience import bounded
 
 pytestmark = pytest.mark.asyncio
 
