@@ -158,9 +158,9 @@ class Store(Protocol):
         """Insert a run, unless its idempotency key is known or its key is held.
 
         Returns:
-            The inserted run and True; or the run that stands in its way and False: the one with the same idempotency
-            key, else the holder of the key. A repeated insert finds its own row while that is active, or if it ended
-            before it began.
+            The inserted run and True; or False and the run that stands in its way, which is the one with the same
+            idempotency key, else the holder of the key. A repeated insert finds its own row while that is active, or if
+            it ended before it began.
         """
         ...
 

@@ -192,7 +192,7 @@ class RunContext:
 
     @property
     def logger(self) -> logging.Logger:
-        """A standard logger: the run's log gets every line, the application's handlers what its levels let through."""
+        """A standard logger. The run's log gets every line, the application's handlers what its levels let through."""
         if self._logger is None:
             self._logger = RunLogger(self)
         return self._logger
