@@ -1,4 +1,4 @@
-"""A FastAPI application whose users start long work and watch their own: ``uvicorn fastapi_app:app``.
+"""A FastAPI application whose users start long-running work and watch their own: ``uvicorn fastapi_app:app``.
 
 Ann and Ben see the runs that they started; Cleo, who is an administrator, sees and starts everything.
 """
@@ -27,7 +27,7 @@ async def build_report(project: int, chapters: int) -> dict[str, int]:
     return {"project": project, "chapters": chapters}
 
 
-# One manager for the whole process. It opens nothing before the lifespan does.
+# One manager for the whole process. It opens nothing until the lifespan opens it.
 manager = RunManager("runs.db", jobs=[build_report], shutdown_grace=5)
 
 
@@ -40,7 +40,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @dataclass
 class User:
-    """Somebody whom the application knows."""
+    """A user of the application."""
 
     name: str
     admin: bool = False
@@ -51,7 +51,7 @@ bearer = HTTPBearer(auto_error=False)  # or OAuth2, or a session cookie: whateve
 
 
 def get_user(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> User:
-    """Tell who makes a request; stands in for a table of sessions, or for the claims of a signed token."""
+    """Return who makes a request; stands in for a table of sessions, or the claims of a signed token."""
     user = USERS.get(credentials.credentials) if credentials else None
     if user is None:
         raise HTTPException(401, "show a token that is known", {"WWW-Authenticate": "Bearer"})
@@ -59,7 +59,7 @@ def get_user(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends
 
 
 async def authorize(request: Request, action: Action, run: Run | None) -> bool:
-    """Let users see and cancel what they have started, without tracebacks; let administrators do everything."""
+    """Let users see and cancel their own runs, without tracebacks; let administrators do everything."""
     user = get_user(await bearer(request))
     if user.admin:
         return True
@@ -71,7 +71,7 @@ app.include_router(runs_router(manager, authorize=authorize), prefix="/api")
 
 
 class ReportRequest(BaseModel):
-    """What a user asks for."""
+    """The body of a user's request."""
 
     chapters: int = 3
 
@@ -80,7 +80,7 @@ class ReportRequest(BaseModel):
 async def start_report(
     project: int, asked: ReportRequest, user: Annotated[User, Depends(get_user)], response: Response
 ) -> dict[str, int]:
-    """Start a report, in the user's name; a project has at most one under way."""
+    """Start a report in the user's name; a project builds at most one at a time."""
     try:
         handle = await manager.start_run(
             build_report(project, asked.chapters), key=f"project:{project}", tags=[f"user:{user.name}"]

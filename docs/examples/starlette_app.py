@@ -1,4 +1,4 @@
-"""A Starlette application with the dashboard below ``/runs/``, for its staff: ``uvicorn starlette_app:app``."""
+"""A Starlette application with a dashboard for its staff below ``/runs/``: ``uvicorn starlette_app:app``."""
 
 import asyncio
 import base64
@@ -33,13 +33,13 @@ password = os.environ.get("STAFF_PASSWORD") or secrets.token_urlsafe()
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Open the manager here: Starlette does not run the lifespan of what is mounted."""
+    """Open the manager here: Starlette does not run the lifespan of a mounted application."""
     async with manager:
         yield
 
 
 async def authorize(request: Request, action: Action, run: Run | None) -> bool:
-    """Ask for the password of the staff, whom nothing is hidden from."""
+    """Ask for the password of the staff, who may do everything."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
@@ -52,7 +52,7 @@ async def authorize(request: Request, action: Action, run: Run | None) -> bool:
 
 
 async def home(request: Request) -> PlainTextResponse:
-    """Be the rest of the application."""
+    """Stand in for the rest of the application."""
     return PlainTextResponse("Hello. The letters are sent from /runs/.")
 
 

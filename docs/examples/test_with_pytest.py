@@ -1,4 +1,4 @@
-"""Testing jobs with pytest and pytest-asyncio: ``pytest test_with_pytest.py``."""
+"""Test jobs with pytest and pytest-asyncio: ``pytest test_with_pytest.py``."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,20 +32,20 @@ async def count_for_ever() -> None:
 
 @pytest_asyncio.fixture
 async def manager(tmp_path: Path) -> AsyncIterator[RunManager]:
-    """A manager on a database of the test's own; ``shutdown_grace=0`` closes it at once."""
+    """Open a manager on the test's own database; with ``shutdown_grace=0`` it closes at once."""
     async with RunManager(tmp_path / "runs.db", shutdown_grace=0) as manager:
         yield manager
 
 
 @pytest.mark.asyncio
 async def test_job_is_called_without_a_manager() -> None:
-    """The function itself needs no manager and no database: await the call."""
+    """Await the call: the function itself needs no manager and no database."""
     assert await count_words("one two\nthree") == 3
 
 
 @pytest.mark.asyncio
 async def test_run_gives_the_result_and_keeps_a_record(manager: RunManager) -> None:
-    """Await the handle for the result; look at the row and at the events."""
+    """Await the handle for the result; then read the row and the events."""
     handle = await manager.start_run(count_words("one two\nthree"), key="text:1")
     assert await handle == 3
 
@@ -56,7 +56,7 @@ async def test_run_gives_the_result_and_keeps_a_record(manager: RunManager) -> N
 
 @pytest.mark.asyncio
 async def test_run_fails_with_the_exception_of_the_job(manager: RunManager) -> None:
-    """Awaiting the handle raises ``RunFailed``, caused by what the job raised."""
+    """Await the handle, which raises ``RunFailed`` with the job's own exception as its cause."""
     handle = await manager.start_run(count_words(""))
     with pytest.raises(RunFailed) as failed:
         await handle
@@ -65,7 +65,7 @@ async def test_run_fails_with_the_exception_of_the_job(manager: RunManager) -> N
 
 @pytest.mark.asyncio
 async def test_run_can_be_cancelled(manager: RunManager) -> None:
-    """When the handle raises ``RunCancelled``, the function has ended and the key is free."""
+    """Cancel the run; when the handle raises ``RunCancelled``, the function has ended and the key is free."""
     handle = await manager.start_run(count_for_ever(), key="text:1")
     await handle.cancel(reason="enough")
     with pytest.raises(RunCancelled, match="enough"):

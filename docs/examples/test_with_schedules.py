@@ -1,4 +1,4 @@
-"""Testing a job in many orders: ``pytest test_with_schedules.py``."""
+"""Test a job in many orders: ``pytest test_with_schedules.py``."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ accounts: dict[str, int] = {}
 
 @job
 async def move(amount: int) -> None:
-    """Move money from one account to the other, or do nothing."""
+    """Move money from one account to the other, or not at all."""
     accounts["one"] -= amount
     try:
         await asyncio.sleep(1)  # the bank is slow
@@ -23,7 +23,7 @@ async def move(amount: int) -> None:
 
 
 async def cancel_while_moving(chance: random.Random) -> None:
-    """Cancel before, while, or after the money is moved; nothing is lost, and the record is true."""
+    """Cancel before, while or after the money moves; no money is lost, and the run's status is true."""
     accounts.update(one=100, other=0)
     async with RunManager(":memory:") as manager:
         handle = await manager.start_run(move(10))

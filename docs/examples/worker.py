@@ -1,6 +1,6 @@
 """A worker that takes items from a queue and runs each under its own key: ``python worker.py``.
 
-SIGTERM or Ctrl-C stops it: it takes no more items, and lets the runs that are under way finish.
+SIGTERM or Ctrl-C stops it: it takes no more items, and lets the active runs finish.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ async def convert(item: str) -> str:
 
 
 async def produce(queue: asyncio.Queue[str]) -> None:
-    """Bring items; stands in for a directory, a message broker, a timer."""
+    """Produce items; stands in for a directory, a message broker or a timer."""
     for number in itertools.count():
-        await queue.put(f"item-{number // 2}")  # each one comes twice, as messages may
+        await queue.put(f"item-{number // 2}")  # each item arrives twice, as messages may
 
 
 async def consume(queue: asyncio.Queue[str], manager: RunManager) -> None:
-    """Run items one after the other; several consumers make several runs at once."""
+    """Run items one after the other; several consumers start several runs at once."""
     while True:
         item = await queue.get()
         try:
@@ -42,7 +42,7 @@ async def consume(queue: asyncio.Queue[str], manager: RunManager) -> None:
 
 
 async def main() -> None:
-    """Work until a signal comes."""
+    """Work until a signal arrives."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -55,7 +55,7 @@ async def main() -> None:
         log.info("stopping")
         for task in tasks:
             task.cancel()
-        # Leaving this block lets the runs under way finish, for 30 seconds at most.
+        # On leaving this block, the manager lets active runs finish for at most 30 seconds.
     log.info("stopped")
 
 

@@ -1,4 +1,4 @@
-"""``python -m aioruns`` is the command ``aioruns``."""
+"""Make ``python -m aioruns`` the command ``aioruns``."""
 
 import sys
 

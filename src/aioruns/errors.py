@@ -1,8 +1,8 @@
 """Every error that aioruns raises on purpose.
 
     RunError
-    ├── ConfigurationError      bad input: what was wrong and what to do, before anything is written
-    ├── ManagerClosed           the manager is not open (any more)
+    ├── ConfigurationError      bad input, refused before anything is written
+    ├── ManagerClosed           the manager is not open yet, or no longer
     ├── StoreUnavailable        the database is unreachable, locked, full, read-only or corrupt
     ├── RunNotFound             no run has this id
     ├── RunConflict             the key is held by another run
@@ -10,9 +10,9 @@
     ├── RunFailed               awaited run: its function raised, or timed out
     ├── RunCancelled            awaited run: it was cancelled
     ├── RunInterrupted          awaited run: its process died or shut down
-    └── LeaseLost               the run belongs to this manager no longer
+    └── LeaseLost               the run no longer belongs to this manager
 
-Each error carries its ids as attributes, and survives pickling.
+Each error carries its ids as attributes and survives pickling.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RunError(Exception):
 
 
 class ConfigurationError(RunError):
-    """The caller asked for something that cannot be: nothing has been written."""
+    """The caller asked for something invalid or impossible; nothing has been written."""
 
 
 class ManagerClosed(RunError):
@@ -50,7 +50,7 @@ class ManagerClosed(RunError):
 
 
 class StoreUnavailable(RunError):
-    """The database cannot be reached, is locked past its timeout, full, read-only or corrupt."""
+    """The database cannot be reached, is locked past the time-out, full, read-only or corrupt."""
 
 
 class RunNotFound(RunError):
@@ -72,7 +72,7 @@ class RunConflict(RunError):
     """The key is held by another run.
 
     Attributes:
-        key: The key that was asked for.
+        key: The requested key.
         active_run_id: The run that holds it.
     """
 
@@ -86,7 +86,7 @@ class RunConflict(RunError):
 
 
 class LeaseLost(RunError):
-    """The run belongs to this manager no longer: another one has rescued it.
+    """The run no longer belongs to this manager: another one has rescued it.
 
     Attributes:
         run_id: The run that was lost.
@@ -113,7 +113,7 @@ class _WithRun(RunError):
 
 
 class RunAlreadyFinished(_WithRun):
-    """A run that has finished cannot be cancelled.
+    """The run has finished, so it cannot be cancelled.
 
     Attributes:
         run: The run as it is stored.

@@ -1,1 +1,1 @@
-"""What asyncio lacks: tasks that cannot be torn, threads that can be awaited, events that cost nothing while unused."""
+"""What asyncio lacks: work that cancelling its caller does not stop, awaitable threads, and events that start small."""

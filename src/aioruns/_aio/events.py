@@ -1,4 +1,4 @@
-"""The event that asks a function to end: awaited on the event loop, or waited for in a thread; and its lazy base."""
+"""``CancelEvent``, which asks a function to end, on the event loop or in a thread; and its base ``LazyEvent``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CancelEvent", "LazyEvent"]
 
 
 _creation = threading.Lock()
-"""One for all: it is held for the moment in which the first thread that waits makes the event it waits for."""
+"""One lock for all events: the first thread that waits for an event holds it while it makes a ``threading.Event``."""
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -24,9 +24,9 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class LazyEvent(asyncio.Event):
-    """An event that does without what ``asyncio.Event`` keeps for those who wait, 0.7 KB, until somebody does.
+    """An event that allocates nothing for waiters until there is one; ``asyncio.Event`` takes 0.7 KB at once.
 
-    Every run has two, and for most of them nobody ever waits.
+    Every run has two of them, and nobody ever waits for most of these.
     """
 
     def __init__(self) -> None:
@@ -37,11 +37,11 @@ class LazyEvent(asyncio.Event):
         return f"<{type(self).__name__} {'set' if self._happened else 'unset'}>"
 
     def is_set(self) -> bool:
-        """Whether it is set. Safe in any thread."""
+        """Return whether it is set. Safe in any thread."""
         return self._happened
 
     def set(self) -> None:
-        """Set the event and wake those who wait for it."""
+        """Set the event and wake its waiters."""
         self._happened = True
         waiting, self._waiting = self._waiting, ()
         for waiter in waiting:
@@ -49,7 +49,7 @@ class LazyEvent(asyncio.Event):
                 waiter.set_result(True)
 
     def clear(self) -> None:
-        """Let those wait who look from now on."""
+        """Clear the event; whoever calls ``wait`` from now on waits."""
         self._happened = False
 
     def wait(self) -> CoroutineType[Any, Any, Literal[True]]:
@@ -69,9 +69,9 @@ class LazyEvent(asyncio.Event):
 
 
 class CancelEvent(LazyEvent):
-    """The event that is set when cancel is requested; it can be awaited on the event loop's thread only.
+    """The event that is set when cancel is requested; only the event loop's thread can await it.
 
-    Cleared, it takes the request back for who looks from then on; the task has been cancelled all the same.
+    A job that clears it hides the request from later readers; its task is cancelled all the same.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class CancelEvent(LazyEvent):
         self._threads: threading.Event | None = None
 
     def set(self) -> None:
-        """Set the event and wake those who wait for it."""
+        """Set the event and wake its waiters."""
         super().set()
         with _creation:
             if self._threads is not None:
@@ -90,7 +90,7 @@ class CancelEvent(LazyEvent):
         """Wait until cancel is requested.
 
         Raises:
-            ConfigurationError: Called on another thread than the event loop's.
+            ConfigurationError: The caller is not on the event loop's thread.
         """
         if _running_loop() is not self._home:
             raise ConfigurationError(
@@ -100,10 +100,10 @@ class CancelEvent(LazyEvent):
         return super().wait()
 
     def wait_in_thread(self, timeout: float | None) -> bool:
-        """Block this thread until cancel is requested, ``timeout`` seconds at most; return whether it is.
+        """Block this thread until cancel is requested, ``timeout`` seconds at most; return whether it has been.
 
         Raises:
-            ConfigurationError: Called on the event loop's thread, which it would block.
+            ConfigurationError: The caller is on the event loop's thread, which the wait would block.
         """
         if _running_loop() is self._home:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Work that no way of cancelling its caller can tear: tasks of our own, and verbs called until they answer."""
+"""Work that goes on when its caller is cancelled: tasks of our own, and verbs that are called until they answer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 async def until_done(future: asyncio.Future[Any]) -> None:
-    """Wait until a future or task is done, whatever comes of it. Cancelling the wait leaves it alone.
+    """Wait until a future or task is done, whatever its outcome. Cancelling the wait does not cancel it.
 
-    It is ``asyncio.wait`` of one, for a third of the time: whoever awaits a run waits here.
+    This takes a third of the time of ``asyncio.wait`` for one future, and everyone who awaits a run waits here.
     """
     if future.done():
         return
@@ -34,20 +34,20 @@ async def until_done(future: asyncio.Future[Any]) -> None:
 
 
 async def insist(verb: Callable[[], Awaitable[T]]) -> tuple[T, asyncio.CancelledError | None]:
-    """Call an idempotent verb of the store until it has answered, whatever cancels the calling task.
+    """Call an idempotent verb of the store until it answers, however often the calling task is cancelled.
 
-    A cancelled call may or may not have happened; calling again finds out. Shields do not serve here: the event loop,
-    when it is torn down, cancels the shielded task too.
+    A cancelled call may or may not have taken effect, which the next call finds out. ``asyncio.shield`` does not help:
+    an event loop that is torn down cancels the shielded task as well.
 
     Returns:
-        The answer, and the cancellation that came meanwhile, for the caller to raise when its work is done.
+        The answer, and the last cancellation of the caller, which raises it when its work is done.
     """
     try:
         return await verb(), None
     except asyncio.CancelledError as error:
         cancellation = error
     while True:
-        # From here on the call is a task's, so that however often we are cancelled, it goes on.
+        # From here on a task makes the call, so that it goes on however often we are cancelled.
         call = asyncio.ensure_future(verb())
         while not call.done():
             try:
@@ -65,7 +65,7 @@ def create_task(
     name: str | None = None,
     eager: bool = False,
 ) -> asyncio.Task[T]:
-    """Create a task in a clean context, or the given one. If that fails, Python need not warn about the coroutine.
+    """Create a task in the given context or a clean one. If that fails, close the coroutine, lest Python warn of it.
 
     Args:
         coroutine: What the task executes.
@@ -85,7 +85,7 @@ def create_task(
 
 
 class OwnedTasks:
-    """Tasks that only their owner knows: strongly referenced, in a clean context, not cancelled with who waits."""
+    """Tasks that only their owner can cancel: it holds references to them, and each has a clean context."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -96,7 +96,7 @@ class OwnedTasks:
     def create(
         self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None, eager: bool = False
     ) -> asyncio.Task[T]:
-        """Create a task. Its exception is whoever's who looks at it; nobody is warned when nobody does."""
+        """Create a task. If nobody retrieves its exception, asyncio does not complain."""
         task = create_task(coroutine, name=name, eager=eager)
         if not task.done():
             self._tasks.add(task)

@@ -1,4 +1,4 @@
-"""Plain functions on threads of their own, awaited from the event loop."""
+"""Call plain functions on threads of their own, and await them on the event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Thread(threading.Thread):
     """A daemon thread that calls one function; ``ended`` resolves when the function has really ended.
 
-    A daemon, and none of a pool's: pools are shared with the application, bounded, and hold up the interpreter's exit.
+    A thread of a pool would not do: a pool is bounded, shared with the application, and delays the interpreter's exit.
     """
 
     def __init__(self, function: Callable[[], Any], *, name: str) -> None:
@@ -33,9 +33,9 @@ class Thread(threading.Thread):
     def run(self) -> None:
         try:
             self.value = self._context.run(self._function)
-        except BaseException as error:  # noqa: BLE001 - SystemExit too: it is the outcome, not the thread's to raise
+        except BaseException as error:  # noqa: BLE001 - even SystemExit is the function's outcome, for ``outcome`` to raise
             self.error = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the event loop is closed, so nobody waits any more
             self._loop.call_soon_threadsafe(self._resolve)
 
     def _resolve(self) -> None:
@@ -57,10 +57,10 @@ def start_thread(function: Callable[[], Any], *, name: str) -> Thread:
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
-    """Call a function that blocks for a moment. Cancelling the wait does not stop it.
+    """Call a function that blocks for a moment, on a thread. Cancelling the wait does not stop the function.
 
-    An idle thread of anyio's would hold up the interpreter's exit where the event loop was closed in the middle of
-    something, by a second interrupt for instance.
+    anyio's threads will not do: if the event loop is closed abruptly, for instance by a second interrupt, an idle one
+    of them delays the interpreter's exit.
     """
     thread = start_thread(partial(function, *args), name="aioruns-files")
     await thread.ended

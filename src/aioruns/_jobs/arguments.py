@@ -1,4 +1,4 @@
-"""Arguments that come as plain JSON values: checked against a job's type hints, which are shown as JSON Schema."""
+"""Check arguments given as plain JSON values against a job's type hints, and describe those hints as JSON Schema."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ArgumentError(ConfigurationError):
 
     Attributes:
         job: Name of the job.
-        problems: The name of each argument that is missing, unknown or wrong, and what is the matter with it.
+        problems: The name of each argument that is missing, unknown or wrong, with the reason.
     """
 
     def __init__(self, job: str, problems: tuple[tuple[str, str], ...]) -> None:
@@ -40,16 +40,16 @@ class ArgumentError(ConfigurationError):
 
 
 def call_from_json(job: Job[..., Any], arguments: Mapping[str, Any]) -> JobCall[Any]:
-    """Make a call of arguments by name, in the form in which ``Run.arguments`` gives them.
+    """Make a call from arguments by name, in the form that ``Run.arguments`` has.
 
-    Positional parameters are named, too; ``*args`` is a list under its name, and ``**kwargs`` a dict.
+    Positional parameters have names here too; ``*args`` is a list under its name, and ``**kwargs`` a dict.
 
     Args:
         job: The job to call.
         arguments: Plain JSON values.
 
     Raises:
-        ArgumentError: Arguments are missing, unknown, or not what their hints say; it names them all.
+        ArgumentError: Arguments are missing, unknown, or do not fit their type hints; the error names them all.
         ConfigurationError: A type hint of the job cannot be used.
     """
     problems = [(name, f"job {job.name!r} has no such parameter") for name in arguments if name not in job.decoders]
@@ -61,7 +61,7 @@ def call_from_json(job: Job[..., Any], arguments: Mapping[str, Any]) -> JobCall[
             continue
         try:
             given[name] = job.decoders[name].decode(encode(arguments[name], what="the value"))
-        except Exception as error:  # noqa: BLE001 - the hint's own code runs, and may raise anything
+        except Exception as error:  # noqa: BLE001 - the hint's own code runs here and may raise anything
             problems.append((name, _explain(error)))
             continue
         if parameter.kind is parameter.VAR_KEYWORD and (taken := given[name].keys() & job.decoders.keys()):
@@ -73,10 +73,10 @@ def call_from_json(job: Job[..., Any], arguments: Mapping[str, Any]) -> JobCall[
 
 
 def call_again(run: Run, get_job: Callable[[str], Job[..., Any]]) -> JobCall[Any]:
-    """Make the call that a run was of.
+    """Make the call of a run once more.
 
     Raises:
-        ConfigurationError: It was a bare coroutine, its job is not known, or does not take its arguments any more.
+        ConfigurationError: The run was a bare coroutine, or its job is unknown or no longer takes its arguments.
     """
     if run.arguments is None:
         raise ConfigurationError(f"run {run.id} was a bare coroutine, which runs once only: declare it with @job")
@@ -85,14 +85,14 @@ def call_again(run: Run, get_job: Callable[[str], Job[..., Any]]) -> JobCall[Any
 
 def _explain(error: Exception) -> str:
     cause: Any = error.__cause__ or error
-    if type(cause).__module__.startswith("pydantic"):  # its own text has lines and links
+    if type(cause).__module__.startswith("pydantic"):  # whose str() spans several lines and contains links
         found: list[dict[str, Any]] = cause.errors()
         return "; ".join(f"{each['msg']} - at `{'.'.join(map(str, ('$', *each['loc'])))}`" for each in found)
     return str(error) or type(error).__name__
 
 
 def _without_gaps(job: Job[..., Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Add the defaults of parameters that come before one which can be given by position only."""
+    """Add the defaults of omitted parameters that stand before a given positional one."""
     parameters = list(job.signature.parameters.values())
     by_position = [number for number, one in enumerate(parameters) if one.name in given and one.kind in _BY_POSITION]
     before = parameters[: max(by_position, default=0)]
@@ -102,10 +102,10 @@ def _without_gaps(job: Job[..., Any], given: dict[str, Any]) -> dict[str, Any]:
 def arguments_schema(job: Job[..., Any]) -> dict[str, Any]:
     """Describe the arguments that ``call_from_json`` takes, as JSON Schema of draft 2020-12.
 
-    What its type hint does not tell about a parameter is left open.
+    The schema leaves open what a type hint does not tell.
 
     Returns:
-        The schema of an object that has a property for each parameter.
+        The schema of an object with one property for each parameter.
     """
     parameters = job.signature.parameters
     definitions: dict[str, Any] = {}
@@ -134,7 +134,7 @@ def _default(parameter: inspect.Parameter) -> dict[str, Any]:
         return {}
     try:
         return {"default": decode(encode(parameter.default, what="the default"))}
-    except ConfigurationError:  # it need not have a JSON form: the function gets the object itself
+    except ConfigurationError:  # a default needs no JSON form: the function gets the object itself
         return {}
 
 
@@ -151,13 +151,13 @@ def _hints(job: Job[..., Any]) -> dict[str, Any]:
 def _can_be_described(hint: Any) -> bool:
     try:
         msgspec.json.schema_components([hint], schema_hook=_Hook({}))
-    except Exception:  # noqa: BLE001 - the hint's own code runs, and may raise anything
+    except Exception:  # noqa: BLE001 - the hint's own code runs here and may raise anything
         return False
     return True
 
 
 class _Hook:
-    """Describes the types that only we read: paths, and pydantic's models, whose definitions it gathers."""
+    """Describes the types that msgspec does not know: paths, and pydantic models, whose definitions it collects."""
 
     def __init__(self, definitions: dict[str, Any]) -> None:
         self._definitions = definitions
@@ -170,6 +170,6 @@ class _Hook:
             schema: dict[str, Any] = describe(ref_template=f"#/$defs/{prefix}.{{model}}")
             for name, definition in schema.pop("$defs", {}).items():
                 self._definitions[f"{prefix}.{name}"] = definition
-            schema.pop("title", None)  # a parameter is called by its own name
+            schema.pop("title", None)  # the parameter's own name is the title
             return schema
         raise NotImplementedError

@@ -1,7 +1,7 @@
-"""Standard ``logging`` inside a run, captured as its events: by chaining the log record factory, not with a handler.
+"""Capture standard ``logging`` inside a run as its events, by chaining the log record factory and not with a handler.
 
-A root handler would make the application's ``basicConfig`` a no-op, and ``dictConfig`` would remove it. What the
-application's own levels discard is never made into a record, so it is not seen here. The level of the logger
+A root handler would make the application's ``basicConfig`` a no-op, and ``dictConfig`` would remove it. ``logging``
+makes no record of what the application's levels discard, so this module does not see it. The level of the logger
 ``aioruns.capture`` filters further.
 """
 
@@ -20,7 +20,7 @@ _lock = threading.Lock()
 
 
 class _Factory:
-    """A link in the chain of record factories; once retired, it only hands on."""
+    """A link in the chain of record factories; once it has no users, it only passes records on."""
 
     def __init__(self, previous: Any) -> None:
         self.previous = previous
@@ -30,21 +30,21 @@ class _Factory:
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record: logging.LogRecord = self.previous(*args, **kwargs)
         if self.users and not getattr(self._busy, "now", False) and _is_wanted(record):
-            self._busy.now = True  # a __str__ or __repr__ that logs is not captured again
+            self._busy.now = True  # do not capture what a __str__ or __repr__ logs meanwhile
             try:
                 _store(record)
-            except Exception:  # the application's logging must work, whatever becomes of our copy
+            except Exception:  # the application's logging must work, whatever happens to our copy
                 logging.getLogger("aioruns").debug("a log record could not be captured", exc_info=True)
             finally:
                 self._busy.now = False
         return record
 
 
-_links: list[_Factory] = []  # the one in use, if there is one
+_links: list[_Factory] = []  # holds the factory in use, if any
 
 
 def install() -> None:
-    """Begin to capture; each call is to be undone by one of ``uninstall``."""
+    """Start capturing; undo each call by one of ``uninstall``."""
     with _lock:
         if not _links:
             _links.append(_Factory(logging.getLogRecordFactory()))
@@ -53,7 +53,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Stop capturing. If another factory has been chained behind ours meanwhile, ours stays and only hands on."""
+    """Stop capturing. If others have chained a factory to ours since, ours stays and only passes records on."""
     with _lock:
         link = _links[0]
         link.users -= 1

@@ -1,4 +1,4 @@
-"""What a run sees of itself: ``current_run()`` and the context that it returns."""
+"""How a run sees itself: ``current_run()`` and the context that it returns."""
 
 from __future__ import annotations
 
@@ -27,29 +27,30 @@ _OWN_KINDS = frozenset({"status", "log", "progress", "step"})
 
 
 class Sink(Protocol):
-    """Where a context's events go."""
+    """Takes a context's events."""
 
     def put(self, kind: str, data: str, *, droppable: bool) -> None:
-        """Take one event; ``data`` is JSON."""
+        """Take an event; ``data`` is JSON."""
         ...
 
     def put_progress(self, step: str | None, data: str) -> None:
-        """Take progress; only the newest of a step counts."""
+        """Take progress; only the newest of each step counts."""
         ...
 
     async def flush(self) -> None:
-        """Return when everything taken is stored."""
+        """Return when everything taken so far is stored."""
         ...
 
 
 class RunContext:
-    """A run as its own function sees it. Events may be said from any thread; order is kept per thread.
+    """A run as its own function sees it. Any thread may emit events; each thread's events keep their order.
 
     Attributes:
-        id: Id of the run; 0 when the job was awaited outside any run.
+        id: Id of the run; 0 if the job was awaited outside any run.
         key: Key of the run, or None.
-        attempt: Which try this is; 1 is the first.
-        cancel_event: Set when the function is asked to end: cancel, its time-out, a manager that stops, a lost lease.
+        attempt: Number of the attempt; 1 is the first.
+        cancel_event: Set when aioruns asks the function to end: because cancel was requested, its time-out has passed,
+            its manager is closing, or the lease is lost.
     """
 
     __slots__ = ("__weakref__", "_logger", "_redact", "_sink", "attempt", "cancel_event", "id", "key", "owner")
@@ -83,10 +84,10 @@ class RunContext:
         return self.cancel_event.is_set()
 
     def raise_if_cancelled(self) -> None:
-        """End the function here if it has been asked to end. Safe in any thread.
+        """Raise if the function has been asked to end. Safe in any thread.
 
         Raises:
-            asyncio.CancelledError: Cancel was requested, the time is over, the manager stops, or the run was lost.
+            asyncio.CancelledError: The function has been asked to end.
         """
         if self.cancel_event.is_set():
             raise asyncio.CancelledError(f"run {self.id} was asked to end")
@@ -95,26 +96,26 @@ class RunContext:
         """Block the calling thread until the function has been asked to end; for ``def`` jobs.
 
         Args:
-            timeout: Seconds to wait at most.
+            timeout: The most seconds to wait.
 
         Returns:
             Whether the function has been asked to end.
 
         Raises:
-            ConfigurationError: Called on the event loop's thread, which it would block.
+            ConfigurationError: The caller is on the event loop's thread, which the wait would block.
         """
         return self.cancel_event.wait_in_thread(timeout)
 
     def set_progress(
         self, current: float, total: float | None = None, *, step: str | None = None, message: str | None = None
     ) -> None:
-        """Say how far the run has come. Cheap: of the calls between two commits only the newest of a step is stored.
+        """Report how far the run has come. This is cheap: each commit stores only the newest progress of each step.
 
         Args:
-            current: Units done; held between 0 and ``total``.
+            current: Units done; clamped to between 0 and ``total``.
             total: Units there are, or None while that is unknown.
-            step: Label of the part of the run that is executing; progress of another step is not replaced.
-            message: A word about the unit in hand.
+            step: Label of the part of the run that is executing.
+            message: What the run is working on.
 
         Raises:
             ConfigurationError: A number is not finite.
@@ -126,25 +127,25 @@ class RunContext:
         self._sink.put_progress(step, encode(data, what="progress"))
 
     def track(self, items: Iterable[T] | AsyncIterable[T], *, step: str | None = None) -> Track[T]:
-        """Go through items and say how far: ``for item in ctx.track(items)``, or ``async for``.
+        """Iterate over items and report progress: ``for item in ctx.track(items)``, or ``async for``.
 
         Args:
-            items: Anything iterable; its ``len()``, where it has one, is the total.
-            step: Label of this part of the run; said before the first item is fetched.
+            items: Anything iterable; if it has a ``len()``, that is the total.
+            step: Label of this part of the run; reported before the first item is fetched.
         """
         return Track(self.set_progress, items, step)
 
     def emit(self, kind: str, data: Any) -> None:
-        """Say something of the user's own kind; never dropped.
+        """Emit an event of your own kind; aioruns never drops it.
 
         Args:
-            kind: Letters, digits and ``. : _ -``, starting with a letter; none of ``status``, ``log``, ``progress``,
+            kind: Letters, digits and ``. : _ -``, starting with a letter; not ``status``, ``log``, ``progress`` or
                 ``step``.
             data: At most 64 KiB as JSON.
 
         Raises:
             ConfigurationError: The kind is not allowed, or the data cannot be stored.
-            StoreUnavailable: Too many events wait to be stored; ``await ctx.flush()`` now and then.
+            StoreUnavailable: Too many events are waiting to be stored; ``await ctx.flush()`` now and then.
         """
         if not _KIND.fullmatch(kind) or kind in _OWN_KINDS:
             raise ConfigurationError(
@@ -154,11 +155,11 @@ class RunContext:
         self._sink.put(kind, encode(data, what=f"the data of event {kind!r}", limit=MAX_DATA), droppable=False)
 
     def log(self, level: str | int, message: str, **fields: Any) -> None:
-        """Write a line to the run's log; fields that have no JSON form are stored as their ``repr``.
+        """Write a line to the run's log; fields without a JSON form are stored as their ``repr``.
 
         Args:
-            level: ``debug``, ``info``, ``warning``, ``error``, ``critical``, or a number of ``logging``.
-            message: At most 16 KiB; of a longer one the middle is cut, and the event says so.
+            level: ``debug``, ``info``, ``warning``, ``error``, ``critical``, or a level number of ``logging``.
+            message: At most 16 KiB; aioruns cuts the middle out of a longer one, and the event tells so.
             **fields: Structured values that belong to the line.
 
         Raises:
@@ -175,7 +176,7 @@ class RunContext:
         fields: dict[str, Any] | None = None,
         trace: str = "",
     ) -> None:
-        """Store a log line whose parts are known: what ``log``, ``logger`` and the capture of ``logging`` share."""
+        """Store a log line; ``log``, ``logger`` and the capture of ``logging`` all do so through this method."""
         text = shown(str, message)
         short = cut(text, MAX_LINE)
         data: dict[str, Any] = {"level": level, "message": short}
@@ -191,36 +192,37 @@ class RunContext:
 
     @property
     def logger(self) -> logging.Logger:
-        """A standard logger; each line goes to the run's log, and to the application's handlers as its levels allow."""
+        """A standard logger. The run's log gets every line, the application's handlers what its levels let through."""
         if self._logger is None:
             self._logger = RunLogger(self)
         return self._logger
 
     async def flush(self) -> None:
-        """Return when everything said so far is stored. Cancelling the wait loses nothing.
+        """Wait until all events so far are stored. Cancelling the wait loses nothing.
 
         Raises:
-            StoreUnavailable: The store has been away for too long; what was said is kept, and tried again.
-            LeaseLost: The run belongs to this manager no longer.
+            StoreUnavailable: The store has been away for too long; aioruns keeps the events and tries again.
+            LeaseLost: The run no longer belongs to this manager.
         """
         await self._sink.flush()
 
 
 class RunLogger(logging.Logger):
-    """The logger of one run: its own log gets every line, the application's handlers what its levels allow."""
+    """The logger of one run: the run's log gets every line, the application's handlers what its levels let through."""
 
     def __init__(self, context: RunContext) -> None:
         super().__init__("aioruns.run", logging.NOTSET)
-        self._context = weakref.ref(context)  # which holds this logger: a run that has ended needs no garbage collector
+        # The context refers to this logger. A strong reference back would leave ended runs to the garbage collector.
+        self._context = weakref.ref(context)
         self._path = f"aioruns.run.{context.id}"
         self.parent = logging.getLogger("aioruns.run")
 
     def isEnabledFor(self, level: int) -> bool:
-        """Every level is enabled: the run's log takes all."""
+        """Return True: the run's log takes every level."""
         return True
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Store the record, then hand it on."""
+        """Store the record, then pass it on."""
         if (context := self._context()) is not None:
             write_record(context, record, logger=None)
         record.name = self._path
@@ -230,7 +232,7 @@ class RunLogger(logging.Logger):
 
 
 def write_record(context: RunContext, record: logging.LogRecord, *, logger: str | None) -> None:
-    """Store a record of ``logging`` as a line of a run's log."""
+    """Store a ``logging`` record as a line of a run's log."""
     try:
         message = record.getMessage()
     except Exception as error:  # noqa: BLE001 - wrong format arguments: logging itself only prints such errors
@@ -250,8 +252,8 @@ def current_context() -> RunContext | None:
 def current_run() -> RunContext:
     """Return the context of the run that this code belongs to.
 
-    Works in the run's function, in tasks that it creates, and in threads started with ``asyncio.to_thread`` or
-    ``anyio.to_thread``; for other threads use ``contextvars.copy_context().run``.
+    This works in the run's function, in tasks that it creates, and in threads started with ``asyncio.to_thread`` or
+    ``anyio.to_thread``. In other threads, call through ``contextvars.copy_context().run``.
 
     Raises:
         ConfigurationError: This code belongs to no run.
@@ -266,19 +268,19 @@ def current_run() -> RunContext:
 
 
 def context_of(task: asyncio.Task[Any]) -> RunContext | None:
-    """Return the context of the run that a task belongs to, or None; before Python 3.12, tasks do not tell."""
+    """Return the context of the run that a task belongs to, or None; Python 3.11 cannot tell, so always None there."""
     get_context = getattr(task, "get_context", None)
     context = None if get_context is None else get_context().get(_current)
     return context if context is not None and context.id else None
 
 
 def enter_context(context: RunContext) -> None:
-    """Make a context the current one, for the rest of this task or thread."""
+    """Make a context the current one for the rest of this task or thread."""
     _current.set(context)
 
 
 class _LoggingSink:
-    """Takes the events of a job that was awaited outside any run."""
+    """Writes the events of a job that was awaited outside any run to ``logging``."""
 
     _log = logging.getLogger("aioruns.detached")
 
@@ -294,7 +296,7 @@ class _LoggingSink:
 
 @contextlib.contextmanager
 def detached() -> Generator[None]:
-    """Serve code outside any run with a context of id 0, whose events go to ``logging``; else change nothing."""
+    """Give code outside any run a context with id 0, whose events go to ``logging``; inside a run, change nothing."""
     if _current.get(None) is not None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Jobs, and calls of jobs."""
+"""Jobs and their calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Job(Generic[P, R]):
     """A function declared with ``@job``. Calling it makes a ``JobCall``; nothing runs yet.
 
     Attributes:
-        name: What runs of it are called, in the store and everywhere else.
+        name: Its name, which its runs carry in the store and everywhere else.
         function: The function itself.
         timeout: Seconds that one attempt may execute, or None for no limit.
         cancel_grace: Seconds between setting ``cancel_event`` and cancelling the task.
@@ -44,7 +44,7 @@ class Job(Generic[P, R]):
             raise ConfigurationError("@job goes on a plain function; write @staticmethod above @job, not below")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ConfigurationError(
-                "@job goes on a function that returns; a generator cannot be a job: say things with ctx.emit"
+                "@job goes on a function that returns; a generator cannot be a job: emit events with ctx.emit"
             )
         self.name: Final = check_text(
             name if name is not None else getattr(function, "__name__", ""), what="the name of a job"
@@ -88,14 +88,14 @@ class Job(Generic[P, R]):
 
     @functools.cached_property
     def _is_called_by_name(self) -> bool:
-        # A wrapper may take them by position only, or by names of its own.
+        # A wrapper may take the arguments by position only, or under other names.
         own = inspect.signature(self.function, follow_wrapped=False).parameters
         by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         return own.keys() == self.signature.parameters.keys() and all(each.kind in by_name for each in own.values())
 
     @functools.cached_property
     def decoders(self) -> dict[str, Decoder[Any]]:
-        """For each parameter, how its stored value is read back.
+        """The decoder of each parameter's stored value, by name.
 
         Raises:
             ConfigurationError: A type hint cannot be resolved or is not supported.
@@ -109,7 +109,7 @@ class Job(Generic[P, R]):
             raise self._unusable(name, error) from error
 
     def hint(self, name: str) -> Any:
-        """Return the type of a parameter's stored value: for ``*args`` that is a list, for ``**kwargs`` a dict.
+        """Return the type of a parameter's stored value: a list for ``*args``, a dict for ``**kwargs``.
 
         Raises:
             ConfigurationError: The type hint cannot be resolved.
@@ -133,7 +133,7 @@ class Job(Generic[P, R]):
 
     @functools.cached_property
     def result_decoder(self) -> Decoder[Any]:
-        """How a stored result is read back; as plain JSON values where the return hint does not help."""
+        """The decoder of a stored result; if the return hint is missing or unusable, it gives plain JSON values."""
         try:
             return decoder_for(self._resolve(self.signature.return_annotation))
         except (NameError, TypeError, SyntaxError):
@@ -151,7 +151,7 @@ def jobs_by_name(jobs: Iterable[Job[..., Any]]) -> dict[str, Job[..., Any]]:
     """Index jobs by name.
 
     Raises:
-        ConfigurationError: Two are called the same, or something is no job.
+        ConfigurationError: Two jobs have the same name, or one of the values is not a job.
     """
     known: dict[str, Job[..., Any]] = {}
     for job in jobs:
@@ -163,7 +163,7 @@ def jobs_by_name(jobs: Iterable[Job[..., Any]]) -> dict[str, Job[..., Any]]:
 
 
 class JobCall(Generic[R_co]):
-    """A job with its arguments: give it to ``RunManager.start_run``, or await it to run it here and now."""
+    """A job with its arguments: pass it to ``RunManager.start_run``, or await it to run it here and now."""
 
     __slots__ = ("bound", "job")
 
@@ -212,12 +212,12 @@ def job(
 
     Args:
         function: The function; not a method, since ``self`` cannot be stored.
-        name: What its runs are called; the function's own name by default. Unique within a manager's ``jobs``.
+        name: The job's name, unique within a manager's ``jobs``; the function's own name by default.
         timeout: Seconds that one attempt may execute; None for no limit.
         cancel_grace: Seconds between setting ``cancel_event`` and cancelling the task; 0 for both at once.
 
     Raises:
-        ConfigurationError: It is not a function that returns, or a parameter makes no sense.
+        ConfigurationError: ``function`` is not a plain function, or another argument is not valid.
     """
 
     def declare(function: Callable[..., Any]) -> Job[..., Any]:

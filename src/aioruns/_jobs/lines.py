@@ -1,4 +1,4 @@
-"""What a run says, made fit to be stored: whatever its parts are, saying it does not fail the run."""
+"""Make a run's log lines and progress fit to be stored; a log line never fails its run, whatever it holds."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from aioruns.errors import ConfigurationError
 __all__ = ["MAX_DATA", "MAX_LINE", "encode_line", "finite", "label", "level_name", "shown"]
 
 MAX_LINE: Final = 16 * 1024
-"""Bytes of UTF-8 that a log message may have."""
+"""The most bytes of UTF-8 in a log message."""
 MAX_FIELD: Final = 1024
-"""Bytes of UTF-8 that the ``repr`` of a field without a JSON form may have."""
+"""The most bytes of UTF-8 in the ``repr`` of a field without a JSON form."""
 MAX_DATA: Final = 64 * 1024
-"""Bytes of JSON that the data of an emitted event may have."""
+"""The most bytes of JSON in the data of an emitted event."""
 _LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 
 def finite(number: float) -> float:
-    """Return a number as an int or a float, which JSON holds as it is."""
+    """Return a number as a plain int or float, which JSON can hold."""
     try:
         plain = number if type(number) is int else float(number)
         if math.isfinite(plain):
@@ -51,7 +51,7 @@ def level_name(level: str | int) -> str:
 
 
 def encode_line(data: dict[str, Any]) -> str:
-    """Encode a log line whatever its fields are: a log line never fails the run that writes it."""
+    """Encode a log line, whatever its fields hold: a log line never fails the run that writes it."""
     try:
         return encode(data, what="a log line", limit=MAX_DATA)
     except NotStorable:
@@ -59,20 +59,20 @@ def encode_line(data: dict[str, Any]) -> str:
 
 
 def _encode_shown(data: dict[str, Any]) -> str:
-    """Encode a log line with the ``repr`` of its fields; without them if that is still too much."""
+    """Encode a log line with the ``repr`` of its fields, or without its fields if that is still too large."""
     if fields := data.pop("fields", {}):
         data["fields"] = {shown(str, name): cut(shown(repr, value), MAX_FIELD) for name, value in fields.items()}
         with contextlib.suppress(NotStorable):
             return encode(data, what="a log line", limit=MAX_DATA)
         del data["fields"]
         data["fields_cut"] = len(fields)
-    # Message and traceback are bounded already, though escapes may take them past the limit for data.
+    # Message and traceback are bounded already, but JSON escapes may make them larger than MAX_DATA.
     return encode(data, what="a log line")
 
 
 def shown(show: Callable[[object], str], value: object) -> str:
-    """Show a value as its own ``__str__`` or ``__repr__`` does, as valid UTF-8; as its type if that raises."""
+    """Return a value's own ``__str__`` or ``__repr__`` as valid UTF-8, or the name of its type if that raises."""
     try:
         return show(value).encode(errors="backslashreplace").decode()
-    except Exception:  # noqa: BLE001 - a user's own code
+    except Exception:  # noqa: BLE001 - a user's own code runs here
         return f"<{type(value).__name__}>"

@@ -1,4 +1,4 @@
-"""Items that say how far their consumer has come."""
+"""Iterate over items and report how far the consumer has come."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Track(Generic[T]):
-    """Items that say how far their consumer has come; made by ``RunContext.track``."""
+    """Iterates over items and reports how far the consumer has come; made by ``RunContext.track``."""
 
     def __init__(
         self, set_progress: Callable[..., None], items: Iterable[T] | AsyncIterable[T], step: str | None
@@ -31,7 +31,7 @@ class Track(Generic[T]):
             self._say(done)
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        """Go through async items; cancelled where the items themselves are awaited."""
+        """Iterate over async items; a cancellation arrives where they are awaited."""
         self._say(0)
         done = 0
         async for item in cast("AsyncIterable[T]", self._items):

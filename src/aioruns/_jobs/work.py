@@ -1,4 +1,4 @@
-"""What a run is given to do: a job's call with copies of its arguments, or a bare coroutine object."""
+"""What a run executes: a job's call with copies of its arguments, or a bare coroutine object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Work", "work_of"]
 
 
 class Work(Protocol):
-    """What a run is given to do; made from a ``JobCall`` or a bare coroutine object by ``work_of``."""
+    """What a run executes; ``work_of`` makes it from a ``JobCall`` or a bare coroutine object."""
 
     @property
     def name(self) -> str:
@@ -30,7 +30,7 @@ class Work(Protocol):
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that one attempt may execute, by the job's own word."""
+        """Seconds that one attempt may execute, as the job declares."""
         ...
 
     @property
@@ -40,24 +40,24 @@ class Work(Protocol):
 
     @property
     def is_async(self) -> bool:
-        """Whether it is a coroutine; else it executes in a thread."""
+        """Whether ``begin`` gives a coroutine; otherwise the function executes in a thread."""
         ...
 
     def begin(self) -> Any:
-        """Call the function: gives a coroutine, or the result if ``is_async`` is false."""
+        """Call the function: return its coroutine, or its result if ``is_async`` is false."""
         ...
 
     def discard(self) -> None:
-        """Note that the work will never begin."""
+        """Give the work up: it will never begin."""
         ...
 
     def decode_result(self, text: str) -> Any:
-        """Read a stored result back."""
+        """Decode a stored result."""
         ...
 
 
 class _CallWork:
-    """A job's call with its arguments encoded, and decoded copies of them: what the function mutates is its own."""
+    """A job's call, with its encoded arguments and with decoded copies for the function, which may mutate them."""
 
     __slots__ = ("_call", "_job", "arguments_json")
 
@@ -87,7 +87,7 @@ class _CallWork:
 
     def begin(self) -> Any:
         assert self._call is not None
-        call, self._call = self._call, None  # it and its arguments are the function's from here on
+        call, self._call = self._call, None  # from here on only the function holds its arguments
         return call()
 
     def discard(self) -> None:
@@ -117,7 +117,7 @@ def _copies(job: Job[..., Any], arguments_json: str) -> dict[str, Any]:
 
 
 class _CoroutineWork:
-    """A bare coroutine object: run once, or closed if it never is, so that Python does not warn about it."""
+    """A bare coroutine object: executed once, or closed if it never begins, so that Python does not warn about it."""
 
     __slots__ = ("_coroutine", "name")
     arguments_json: str | None = None
@@ -143,8 +143,8 @@ def work_of(call: object) -> Work:
     """Make the work of a run.
 
     Raises:
-        ConfigurationError: It is neither a ``JobCall`` nor a coroutine object that has not begun, or its arguments
-            cannot be stored.
+        ConfigurationError: ``call`` is neither a ``JobCall`` nor a coroutine object that has not begun, or its
+            arguments cannot be stored.
     """
     if isinstance(call, JobCall):
         return _CallWork(cast("JobCall[Any]", call))
@@ -155,7 +155,7 @@ def work_of(call: object) -> Work:
             )
         return _CoroutineWork(call)
     if isinstance(call, Job):
-        raise ConfigurationError(f"call the job to say what is to run: {call.name}(…), not {call.name}")
+        raise ConfigurationError(f"call the job to say what to run: {call.name}(…), not {call.name}")
     raise ConfigurationError(
         f"start_run takes a call of a job, e.g. build(3), or a coroutine object; not {type(call).__name__}"
         + ("; declare the function with @job and call it" if callable(call) else "")

@@ -1,4 +1,4 @@
-"""Checks of what callers give: a value that makes sense comes back, anything else raises before anything is written."""
+"""Checks of callers' input: each returns the value if it is valid, and otherwise raises before anything is written."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = [
 ]
 
 MAX_PAGE: Final = 1000
-"""Runs or events that may be read at once."""
+"""The most runs or events that one call reads."""
 MAX_COUNTED: Final = 1_000_000
-"""Runs that may be counted at once."""
+"""The most runs that one call counts."""
 
 
 def check_tags(tags: Iterable[str] | None) -> tuple[str, ...]:
-    """Sort labels and drop doubles.
+    """Sort tags and drop duplicates.
 
     Raises:
-        ConfigurationError: They are one string, or hold something that is not a non-empty string.
+        ConfigurationError: ``tags`` is a single string or no iterable, or one of the tags is not valid.
     """
     if tags is None:
         return ()
@@ -48,14 +48,14 @@ def check_tags(tags: Iterable[str] | None) -> tuple[str, ...]:
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 MAX_NAME = 512
-"""Characters that a key, a tag, a job's name and the like may have."""
+"""The most characters in a key, a tag, a job's name and the like."""
 
 
 def check_text(text: object, *, what: str) -> str:
-    """Return text that is fit to be a name in the store.
+    """Return the text if it can be a name in the store.
 
     Raises:
-        ConfigurationError: It is no string, empty, too long, or holds control characters or lone surrogates.
+        ConfigurationError: It is not a string, is empty or too long, or holds control characters or lone surrogates.
     """
     if not isinstance(text, str):
         raise ConfigurationError(f"{what} must be a string, not {type(text).__name__}")
@@ -69,10 +69,10 @@ def check_text(text: object, *, what: str) -> str:
 
 
 def check_seconds(seconds: float | None, *, what: str, zero: bool = False) -> float | None:
-    """Return a duration that makes sense, in float seconds; ``math.inf`` for no limit.
+    """Return a valid duration as float seconds; ``math.inf`` means no limit.
 
     Raises:
-        ConfigurationError: It is no number, negative, or NaN; or zero, unless ``zero`` allows it.
+        ConfigurationError: It is not a number, is negative or NaN, or is zero and ``zero`` does not allow that.
     """
     if seconds is None:
         return None
@@ -85,11 +85,11 @@ def check_seconds(seconds: float | None, *, what: str, zero: bool = False) -> fl
 
 
 def check_id(run_id: int) -> int:
-    """Return an id that a run may have.
+    """Return the id if a run can have it.
 
     Raises:
-        ConfigurationError: It is no whole number.
-        RunNotFound: No run can have it.
+        ConfigurationError: The id is not a whole number.
+        RunNotFound: No run can have this id.
     """
     if isinstance(run_id, bool) or not isinstance(run_id, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"a run's id is a whole number, not {run_id!r}")
@@ -99,23 +99,23 @@ def check_id(run_id: int) -> int:
 
 
 def check_limit(limit: int) -> int:
-    """Return how many to read at once, or raise ``ConfigurationError``."""
+    """Return the limit, or raise ``ConfigurationError`` if it is out of range."""
     if not 1 <= limit <= MAX_PAGE:
         raise ConfigurationError(f"limit must be between 1 and {MAX_PAGE}, not {limit}")
     return limit
 
 
 def check_after(after: int) -> int:
-    """Return behind which event to read, or raise ``ConfigurationError``."""
+    """Return the ``seq`` to read on from, or raise ``ConfigurationError`` if it is negative."""
     if after < 0:
-        raise ConfigurationError(f"after is the seq of the last event that was seen, 0 for none; not {after}")
+        raise ConfigurationError(f"after must be the seq of the last event seen, or 0 for none, not {after}")
     return min(after, 2**62)
 
 
 def check_periods(since: datetime, width: timedelta, among: int) -> tuple[int, int]:
-    """Return when the first period begins and how long each is, in microseconds, or raise ``ConfigurationError``."""
+    """Return the start of the first period and the length of each, in microseconds, or raise ``ConfigurationError``."""
     if width <= timedelta(0):
-        raise ConfigurationError(f"width must be longer than nothing, not {width}")
+        raise ConfigurationError(f"width must be longer than zero, not {width}")
     if not 1 <= among <= MAX_COUNTED:
         raise ConfigurationError(f"among must be between 1 and {MAX_COUNTED:,}, not {among}")
     return to_micros(since, what="since"), width // timedelta(microseconds=1)

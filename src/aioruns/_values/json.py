@@ -1,4 +1,4 @@
-"""Arguments, results and event data as JSON text, and back to the types that a job declares."""
+"""Encode arguments, results and event data as JSON text, and decode them to the types that a job declares."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aioruns.errors import ConfigurationError
 __all__ = ["MAX_VALUE", "Decoder", "NotStorable", "decode", "decoder_for", "encode"]
 
 MAX_VALUE: Final = 1024 * 1024
-"""Bytes of JSON that the arguments or the result of a run may have."""
+"""The most bytes of JSON for the arguments or the result of a run."""
 
 
 class NotStorable(ConfigurationError):
-    """A value that has no JSON form, or too large a one."""
+    """The value has no JSON form, or its JSON is too large."""
 
 
 def _to_builtin(value: Any) -> Any:
@@ -47,15 +47,15 @@ def encode(value: Any, *, what: str, limit: int = MAX_VALUE) -> str:
 
     Args:
         value: Anything that msgspec encodes, a path, or a pydantic model.
-        what: Names the value in the error, e.g. ``"the result"``.
-        limit: Bytes that the text may have.
+        what: How the error message names the value, e.g. ``"the result"``.
+        limit: The most bytes that the text may take.
 
     Raises:
-        NotStorable: The value has no JSON form, or one that is too large.
+        NotStorable: The value has no JSON form, or its JSON is too large.
     """
     try:
         raw = _encoder.encode(value)
-    except BaseException as error:  # the value's own code runs, and may raise anything
+    except BaseException as error:  # the value's own code runs here and may raise anything
         raise NotStorable(f"{what} cannot be stored as JSON: {_shown(error)}") from error
     if len(raw) > limit:
         raise NotStorable(f"{what} takes {len(raw):,} bytes as JSON; at most {limit:,} are stored: store a reference")
@@ -65,7 +65,7 @@ def encode(value: Any, *, what: str, limit: int = MAX_VALUE) -> str:
 def _shown(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except BaseException:  # noqa: BLE001 - the error's own code, too
+    except BaseException:  # noqa: BLE001 - the error's own code runs here and may raise anything
         return type(error).__name__
 
 
@@ -75,7 +75,7 @@ def decode(text: str) -> Any:
 
 
 def decoder_for(hint: Any) -> Decoder[Any]:
-    """Make a decoder that reads JSON back as the type that a hint names.
+    """Make a decoder that reads JSON as the type that a hint names.
 
     Raises:
         TypeError: msgspec does not support the hint.

@@ -25,7 +25,7 @@ class Progress:
         current: Units done, between 0 and ``total``.
         total: Units there are, or None while that is unknown.
         step: Label of the part of the run that is executing.
-        message: A word about the unit in hand.
+        message: What the run is working on.
     """
 
     current: float
@@ -46,22 +46,22 @@ class Run:
         status: What it is doing, or how it ended.
         key: What it is exclusive over, or None.
         idempotency_key: The caller's name for this start, or None.
-        attempt: Which try at executing it this is; 1 is the first.
+        attempt: Number of the current or last attempt; 1 is the first.
         manager_id: Id of the manager that executes it.
-        timeout: Seconds one attempt may execute, or None for no limit.
+        timeout: Seconds that one attempt may execute, or None for no limit.
         tags: Labels, sorted.
         triggered_by: Who or what started it.
-        retry_of: Id of the run that it does once more, or None.
-        arguments_json: The arguments by name as JSON, or None for a bare coroutine.
-        result_json: What the function returned as JSON; None unless ``completed``.
+        retry_of: Id of the run that it retries, or None.
+        arguments_json: The arguments by name, as JSON, or None for a bare coroutine.
+        result_json: What the function returned, as JSON; None unless ``completed``.
         error: Type and message of what ended it, safe to show; None while it is active.
         traceback: Traceback of what ended it, safe to show.
         created_at: When the row was inserted.
-        started_at: When its function was first about to be called, or None if it never was.
+        started_at: When aioruns first set out to call its function, or None if it never did.
         finished_at: When it ended, or None while it is active.
         cancel_requested_at: When cancel was first requested.
-        cancel_reason: Why, in the words of who asked.
-        progress: The newest progress that is stored.
+        cancel_reason: Why, in the words of whoever requested it.
+        progress: The newest stored progress.
     """
 
     id: int
@@ -109,10 +109,10 @@ class RunEvent:
     Attributes:
         run_id: The run it belongs to.
         seq: Its place in the run's stream: 1, 2, 3, … without a gap.
-        at: When it was said, aware UTC.
+        at: When it happened, as an aware UTC datetime.
         kind: ``status``, ``log``, ``progress``, ``step``, or the user's own.
-        data_json: What was said, as JSON.
-        attempt: The attempt of the run that was current.
+        data_json: Its data, as JSON.
+        attempt: The run's attempt at that time.
     """
 
     run_id: int
@@ -124,30 +124,30 @@ class RunEvent:
 
     @property
     def data(self) -> Any:
-        """What was said, as plain JSON values, decoded at each use."""
+        """Its data as plain JSON values, decoded at each use."""
         return msgspec.json.decode(self.data_json)
 
     @property
     def terminal(self) -> bool:
-        """Whether it says that the run has ended; such an event is the last of its run."""
+        """Whether it announces the end of the run; no event of the run follows it."""
         return self.kind == "status" and self.data["status"] in TERMINAL
 
 
 LONGER_THAN: Final = (0.0, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
-"""Seconds from which on durations are in the next class."""
+"""Where each class of durations begins, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCount:
-    """How many runs are alike in when they were created, job, status, and how long they took.
+    """The number of runs with the same job, status, period of creation, and class of duration.
 
     Attributes:
-        start: When the period begins in which they were created, aware UTC.
+        start: When the period of their creation begins, as an aware UTC datetime.
         job: Name of the job.
         status: What they are doing, or how they ended.
-        longer_than: Seconds from their start to their end, at least; below the next of 0, 0.01, 0.1, 1, 10, 60, 600 and
-            3600. None if they have not both begun and ended.
-        runs: How many.
+        longer_than: They took at least this many seconds from start to end, and fewer than the next of 0, 0.01, 0.1, 1,
+            10, 60, 600 and 3600. None for runs that never started or have not ended.
+        runs: The number of runs.
     """
 
     start: datetime
@@ -159,19 +159,19 @@ class RunCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs to list: those that satisfy every field that is given.
+    """Selects the runs that match every given field.
 
     Attributes:
         status: One status or several, by name or as ``RunStatus``.
         job: Name of the job.
         key: The exact key.
-        tags: Labels that the run has, all of them.
-        triggered_by: Who or what started it.
-        created_after: Earliest ``created_at``, inclusive, aware.
-        created_before: Latest ``created_at``, exclusive, aware.
+        tags: Labels, all of which the run has.
+        triggered_by: Who or what started the run.
+        created_after: Earliest ``created_at``, inclusive; an aware datetime.
+        created_before: Latest ``created_at``, exclusive; an aware datetime.
 
     Raises:
-        ConfigurationError: A status is unknown, or a datetime naive.
+        ConfigurationError: A status is unknown, a tag is not valid, or a datetime is naive.
     """
 
     status: str | RunStatus | Iterable[str | RunStatus] | None = None
@@ -183,7 +183,7 @@ class RunFilter:
     created_before: datetime | None = None
 
     def __post_init__(self) -> None:
-        # Iterators are consumed once, here, and typos end here and not as an empty list.
+        # Read iterators once, and let a misspelt status raise here instead of matching no runs.
         object.__setattr__(self, "tags", check_tags(self.tags))
         if self.status is not None:
             object.__setattr__(self, "status", _statuses(self.status))
@@ -194,7 +194,7 @@ class RunFilter:
 
     @property
     def statuses(self) -> tuple[RunStatus, ...]:
-        """The statuses asked for; empty also if none was given, when all are meant."""
+        """The wanted statuses; empty for all of them."""
         return () if self.status is None else tuple(RunStatus(status) for status in self.status)
 
 

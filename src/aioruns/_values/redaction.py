@@ -1,4 +1,4 @@
-"""Errors made safe to store and to show: never empty, bounded, valid UTF-8, without secrets or local paths."""
+"""Make errors safe to store and to show: never empty, bounded, valid UTF-8, without secrets or local paths."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = [
 ]
 
 Redact = Callable[[str], str]
-"""Takes text and returns it without what must not be shown."""
+"""Returns a text without the parts that must not be shown."""
 
 MAX_ERROR: Final = 1024
-"""Bytes of UTF-8 that an error message may have."""
+"""The most bytes of UTF-8 in an error message."""
 MAX_TRACEBACK: Final = 16 * 1024
-"""Bytes of UTF-8 that a traceback may have."""
+"""The most bytes of UTF-8 in a traceback."""
 _MAX_INPUT: Final = 32 * 1024
-"""Characters that the patterns below are shown at most, so that their time is bounded."""
+"""The most bytes that the patterns below search, which bounds their time."""
 _NOTHING: Final = "<nothing that may be shown>"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -47,8 +47,8 @@ _CREDENTIALS: Final = (
     (rf"(?i)({_SECRET}[\"']?\s*[:=]\s*)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&'\")}}\]]+)", r"\1***"),
 )
 
-# A path's inner folders may hold spaces, its last name may not unless the path is quoted: text after an unquoted path
-# is not part of it. A slash after a letter belongs to a fraction, one beside another slash to a URL.
+# A path's folders may contain spaces. Its last name may only do so if the path is quoted; otherwise the text behind the
+# path would become part of it. A slash after a letter belongs to a fraction, and one beside another slash to a URL.
 _FOLDER = r"[^/\\\n'\"`:;,|<>()]+(?<!\s)"
 _FOLDERS = rf"(?:/+{_FOLDER}(?=/))"
 _NAME = r"(?P<name>[^\s/\\'\"`:,;)]*)"
@@ -64,23 +64,23 @@ _HOME = re.compile(r"/root|(?:/home|/Users|(?:\\+[?.]\\+)?[A-Za-z]:[/\\]+[Uu]ser
 
 
 def _shorten_path(path: re.Match[str]) -> str:
-    """Give the last name of a path; of somebody's home, whose last name tells whose it is, not even that."""
+    """Shorten a path to its last name; shorten a home folder, whose last name is a user's, to ``~``."""
     return "~" if _HOME.fullmatch(path[0]) else f"…/{path['name']}"
 
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Compile at the first error that is redacted: for all patterns that takes some milliseconds."""
+    """Compile a pattern when it is first needed: compiling all of them takes some milliseconds."""
     return re.compile(pattern)
 
 
 def redact_secrets(text: str) -> str:
     """Remove what must not be shown: URL credentials, tokens, passwords, and the folders of local paths.
 
-    A path keeps its last name, unless that is the name of a home; a URL keeps its scheme, host and path.
+    A path keeps its last name, unless that is the name of a home folder; a URL keeps its scheme, host and path.
 
     Args:
-        text: An error message or a traceback; what is as it is; the time taken grows with its length.
+        text: An error message or a traceback of any length; a longer one takes more time.
     """
     for pattern, substitute in _CREDENTIALS:
         text = _compiled(pattern).sub(substitute, text)
@@ -90,7 +90,7 @@ def redact_secrets(text: str) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """Shorten text to ``limit`` bytes of UTF-8: the middle goes, a mark says how many characters went."""
+    """Shorten text to ``limit`` bytes of UTF-8, with a mark in the middle that tells how many characters were cut."""
     raw = text.encode()
     if len(raw) <= limit:
         return text
@@ -101,29 +101,29 @@ def cut(text: str, limit: int) -> str:
 
 
 def safe_text(text: str, limit: int, redact: Redact, *, one_line: bool) -> str:
-    """Make text valid UTF-8, redacted, free of control characters (except tabs and line ends) and bounded.
+    """Redact and bound text, and make it valid UTF-8 without control characters other than tabs and line ends.
 
     Args:
-        text: Whatever somebody wrote.
-        limit: Bytes of UTF-8 that may remain.
-        redact: Takes out what must not be shown; when it raises, ``redact_secrets`` serves instead.
-        one_line: Line ends become spaces.
+        text: Any text.
+        limit: The most bytes of UTF-8 to keep.
+        redact: Removes what must not be shown; if it raises, ``redact_secrets`` is used instead.
+        one_line: Replace tabs and line ends by spaces.
     """
-    # A cut in the middle may sever a secret from the word that gives it away: cut far outside the limit first.
+    # The final cut could separate a secret from the word that gives it away, so redact well more than the limit first.
     text = cut(text.encode(errors="backslashreplace").decode(), _MAX_INPUT)
     try:
         text = redact(text).encode(errors="backslashreplace").decode()
-    except BaseException:  # noqa: BLE001 - a user's function: whatever it does, the run's outcome is stored, and without secrets
+    except BaseException:  # noqa: BLE001 - even if the user's function fails, the outcome must be stored without secrets
         text = redact_secrets(text)
     text = _BREAKS.sub(" ", text) if one_line else text.replace("\r\n", "\n").replace("\r", "\n")
     return cut(_CONTROL.sub("�", text), limit).strip()
 
 
 def describe(error: BaseException, redact: Redact) -> tuple[str, str]:
-    """Describe an exception in words that are safe to store and to show.
+    """Describe an exception in text that is safe to store and to show.
 
     Returns:
-        One line ``Type: message`` of at most 1 KiB, and the traceback of at most 16 KiB, chained causes included.
+        A line ``Type: message`` of at most 1 KiB, and a traceback of at most 16 KiB with the chained causes.
     """
     name = type(error).__name__
     message = _attempt(lambda: _headline(error), f"{name}: <its message cannot be shown: str() raised>")
@@ -137,7 +137,7 @@ def describe(error: BaseException, redact: Redact) -> tuple[str, str]:
 def _attempt(make: Callable[[], str], otherwise: str) -> str:
     try:
         return make()
-    except BaseException:  # noqa: BLE001 - the exception's own code ran: SystemExit from a __str__ must not decide a run's outcome
+    except BaseException:  # noqa: BLE001 - the exception's own code runs; its SystemExit must not decide the outcome
         return otherwise
 
 
@@ -156,7 +156,7 @@ _FILE_LINE = re.compile(r'(?m)^(?P<margin>[ |+]*)File "(?P<path>[^"\n]+)"')
 
 
 def _shorten(line: re.Match[str]) -> str:
-    """Give a frame's file relative to the import path, as in an import statement."""
+    """Shorten a frame's file name to its part below the import path."""
     path = line["path"]
     roots = [root for root in sys.path if root and path.startswith(root.rstrip("/\\") + "/")]
     short = path[len(max(roots, key=len).rstrip("/\\")) + 1 :] if roots else re.split(r"[/\\]", path)[-1]
@@ -164,12 +164,12 @@ def _shorten(line: re.Match[str]) -> str:
 
 
 def is_own_frame(frame: FrameType) -> bool:
-    """Tell whether a frame is the library's own, and not a job's or the application's."""
+    """Tell whether a frame belongs to this library rather than to a job or the application."""
     return str(frame.f_globals.get("__package__")).startswith("aioruns._")
 
 
 def skip_own_frames(frames: TracebackType | None) -> TracebackType | None:
-    """Leave out the frames through which this library called the function."""
+    """Skip the leading frames through which this library called the function."""
     while frames is not None and is_own_frame(frames.tb_frame):
         frames = frames.tb_next
     return frames

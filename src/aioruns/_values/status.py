@@ -16,7 +16,7 @@ class RunStatus(enum.StrEnum):
     """What a run is doing, or how it ended."""
 
     PENDING = "pending"
-    """Waiting for capacity."""
+    """It waits for capacity."""
     RUNNING = "running"
     """Its function is executing."""
     CANCELLING = "cancelling"
@@ -24,9 +24,9 @@ class RunStatus(enum.StrEnum):
     COMPLETED = "completed"
     """Its function returned."""
     FAILED = "failed"
-    """Its function raised or timed out, returned what cannot be stored, or could not be spawned."""
+    """Its function raised, timed out, returned something that cannot be stored, or could not be spawned."""
     CANCELLED = "cancelled"
-    """Ended because cancel was requested; its function is no longer executing."""
+    """It ended because cancel was requested; its function is no longer executing."""
     INTERRUPTED = "interrupted"
     """Its process died or shut down before it ended."""
 
@@ -49,7 +49,7 @@ TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = MappingProxyType(
         _S.INTERRUPTED: frozenset(),
     }
 )
-"""Every transition that is allowed; a status without successors is terminal."""
+"""Every allowed transition; a status without successors is terminal."""
 
 TERMINAL = frozenset(status for status, successors in TRANSITIONS.items() if not successors)
 ACTIVE = frozenset(TRANSITIONS) - TERMINAL
@@ -64,9 +64,9 @@ def ending(*, returned: bool, cancel_requested: bool, interrupting: bool) -> Run
     """Classify how a function ended.
 
     Args:
-        returned: It returned normally, and what it returned can be stored.
-        cancel_requested: Somebody had asked to cancel the run before the function ended.
-        interrupting: It ended because its manager stops, or is torn down.
+        returned: Whether it returned normally, with a result that can be stored.
+        cancel_requested: Whether anyone requested cancel before it ended.
+        interrupting: Whether it ended because its manager is closing or being torn down.
     """
     if returned:
         return RunStatus.COMPLETED

@@ -1,4 +1,4 @@
-"""The one clock, and times as they are stored: whole microseconds since 1970, UTC."""
+"""The only clock, and the stored form of times: whole microseconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def now_micros() -> int:
-    """Read the one clock: microseconds since 1970, UTC."""
+    """Read the clock: microseconds since 1970, UTC."""
     return time.time_ns() // 1000
 
 
 def from_micros(micros: int) -> datetime:
-    """Turn stored microseconds into an aware UTC datetime, exactly."""
-    return _EPOCH + timedelta(0, 0, micros)  # by name, it takes half as long again
+    """Convert stored microseconds exactly to an aware UTC datetime."""
+    return _EPOCH + timedelta(0, 0, micros)  # microseconds= takes half as long again
 
 
 def to_micros(moment: datetime, *, what: str) -> int:
-    """Turn an aware datetime into microseconds.
+    """Convert an aware datetime to microseconds.
 
     Raises:
         ConfigurationError: The datetime is naive; ``what`` names it in the message.

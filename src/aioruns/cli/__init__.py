@@ -1,7 +1,7 @@
-"""The command ``aioruns``: what all commands share. Each command has a file of its own.
+"""The command ``aioruns``: what all its commands share. Each command has a module of its own.
 
 A command's module has ``add_parser(commands)``, which sets the default ``command`` to a function that takes the parsed
-arguments and returns an exit code. What it raises is turned into a message and an exit code here.
+arguments and returns an exit code. This module turns what that function raises into a message and an exit code.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after ``aioruns``; those of this process by default.
 
     Returns:
-        The exit code: 0 done, 1 the run failed or was cancelled, 2 usage, 3 not found, 4 conflict, 5 store unavailable.
+        The exit code: 0 success, 1 the run did not complete, 2 usage, 3 not found, 4 conflict, 5 store unavailable.
     """
     options = _parser().parse_args(arguments)
-    # The commands say themselves what the library and the server would log.
+    # The commands themselves report what the library and the server log.
     for name in ("aioruns", "uvicorn"):
         logging.getLogger(name).addHandler(logging.NullHandler())
-    # Documents that are Python source may be written carelessly: not the reader's business.
+    # The demo parses other people's Python files; warnings about these do not concern the user.
     warnings.simplefilter("ignore", SyntaxWarning)
     try:
         return options.command(options)
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("aioruns: interrupted", file=sys.stderr)
         return ExitCode.FAILED
     except BrokenPipeError:
-        # Whoever read the output has gone; Python would complain once more when it flushes at exit.
+        # The reader of the output has gone; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
 

@@ -1,4 +1,4 @@
-"""The dashboard beside a command: served if the web extra is there, opened in a browser if somebody looks."""
+"""The dashboard beside a command: served if the web extra is installed, opened in a browser if a person is watching."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aioruns.cli._terminal import Display
 
 
 def find_dashboard() -> Callable[[RunManager], AbstractAsyncContextManager[str | None]]:
-    """Find what serves the dashboard of an open manager and gives its address; it gives None without the web extra."""
+    """Return a function that serves an open manager's dashboard and yields its address, or None without the extra."""
     try:
         from aioruns.web._serve import serve_beside
     except ImportError:
@@ -23,24 +23,24 @@ def find_dashboard() -> Callable[[RunManager], AbstractAsyncContextManager[str |
 
 
 def show_dashboard(address: str | None, run_id: int, display: Display, *, browser: bool) -> None:
-    """Say where a run is to be seen, and open a browser there."""
+    """Show the address of a run in the dashboard, and open a browser there."""
     if address is None:
         display.line("there is no dashboard: pip install 'aioruns[web]' to see the run in a browser")
         return
     address += f"#/runs/{run_id}"
     display.line(f"watch it at {address}")
     if browser and somebody_looks() and _has_browser():
-        # It may return at once, or when the browser is closed.
+        # webbrowser.open may return at once, or only when the browser is closed.
         threading.Thread(target=webbrowser.open, args=(address,), name="aioruns-browser", daemon=True).start()
 
 
 def somebody_looks() -> bool:
-    """Tell whether the output goes to a person and not to a file, a pipe or the log of a build."""
+    """Tell whether the output goes to a person rather than to a file, a pipe or the log of a build."""
     return sys.stdout.isatty() and not os.environ.get("CI")
 
 
 def _has_browser() -> bool:
-    """Tell whether a browser would have a window: one without would take the terminal over."""
+    """Tell whether a browser would have a window; one without would take over the terminal."""
     if os.environ.get("BROWSER") or sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

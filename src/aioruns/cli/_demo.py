@@ -1,4 +1,4 @@
-"""``aioruns demo``: a real job on real documents, as a run that is watched, here and in the dashboard."""
+"""``aioruns demo``: a real job on real documents, as a run to watch in the terminal and in the dashboard."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from aioruns.cli._options import Commands
 
 SAMPLES = 5
-"""How many entries of the glossary are shown at the end."""
+"""How many entries of the glossary to show at the end."""
 REPORTED = 3
-"""How many runs of killed demos are reported at the start."""
+"""How many runs of killed demos to report at the start."""
 LONGEST_KEY = 400
-"""Characters of the folder's path up to which it is the key as it stands."""
+"""The most characters in a folder's path that becomes part of the key as it is; a longer path is hashed."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -49,7 +49,7 @@ def add_parser(commands: Commands) -> None:
         "demo",
         help="build a glossary from real documents, as a run that you can watch, cancel and kill",
         description="Build a glossary from the documents below a folder, and show the run here and in a dashboard. "
-        "Press Ctrl-C to cancel; kill the process and start it again to see what becomes of the run.",
+        "Press Ctrl-C to cancel the run, or kill the process and start it again to see what became of the run.",
     )
     parser.add_argument(
         "folder",
@@ -67,7 +67,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run_demo(options: argparse.Namespace) -> int:
-    """Carry the command out.
+    """Carry out the command.
 
     Raises:
         UsageError: There is nothing to read or nowhere to write, or rich is missing; no run was started.
@@ -89,7 +89,7 @@ def run_demo(options: argparse.Namespace) -> int:
 
 
 async def _watch(store: str, folder: Path, output: Path, display: Display, *, browser: bool) -> Run:
-    """Start the run and show it until it has ended. Cancelled, it leaves the run to the closing of the manager."""
+    """Start the run and show it until it has ended. If this is cancelled, the closing manager ends the run."""
     serve_beside = find_dashboard()
     async with RunManager(store, jobs=[build_glossary]) as manager, serve_beside(manager) as dashboard:
         await _report_interrupted(manager, display)
@@ -114,7 +114,7 @@ async def _watch(store: str, folder: Path, output: Path, display: Display, *, br
 
 
 def _key_of(folder: Path) -> str:
-    """Return what a run is exclusive over. Keys are short and printable, which a path need not be."""
+    """Return the key of a folder's run. Keys are short and printable, which a path need not be."""
     path = str(folder)
     if len(path) > LONGEST_KEY or not path.isprintable():
         path = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()
@@ -122,7 +122,7 @@ def _key_of(folder: Path) -> str:
 
 
 async def _report_interrupted(manager: RunManager, display: Display) -> None:
-    """Say which runs killed demos left behind, unless their folder has been read again since."""
+    """Report the runs that killed demos left behind, unless a later run has read their folder."""
     interrupted = await manager.list_runs(RunFilter(status="interrupted", job=build_glossary.name))
     left: list[Run] = []
     for run in interrupted:
@@ -145,9 +145,9 @@ def _cancelled_by_interrupt(handle: RunHandle[Any], display: Display) -> Generat
         try:
             await handle.cancel(reason="Ctrl-C")
         except RunAlreadyFinished:
-            pass  # Its end is about to be shown.
+            pass  # The display is about to show its end.
         except RunError as error:
-            display.line(f"the run could not be asked to end: {error}", style="red")
+            display.line(f"the run could not be cancelled: {error}", style="red")
 
     def interrupted() -> None:
         if asked:
@@ -161,7 +161,7 @@ def _cancelled_by_interrupt(handle: RunHandle[Any], display: Display) -> Generat
 
 
 async def _until_interrupted(display: Display) -> None:
-    """Let whoever looks at the dashboard go on."""
+    """Keep the dashboard open until Ctrl-C."""
     stop = asyncio.Event()
     with _on_interrupt(stop.set):
         display.line("The dashboard stays open until you press Ctrl-C")
@@ -192,7 +192,7 @@ def _on_interrupt(callback: Callable[[], None]) -> Generator[None]:
 
 
 def _report(run: Run, summary: Summary | None, display: Display) -> None:
-    """Show how the run ended and what came out."""
+    """Show how the run ended and what it made."""
     took = ""
     if run.started_at is not None and run.finished_at is not None:
         took = f" after {seconds((run.finished_at - run.started_at).total_seconds())}"
@@ -212,18 +212,18 @@ def _samples(file: Path) -> list[tuple[str, str]]:
     """Choose entries that show well: terms of several words first, in the order of their score."""
     try:
         entries: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["entries"]
-    except (OSError, ValueError):  # Somebody has replaced it since.
+    except (OSError, ValueError):  # Somebody has replaced the file since.
         return []
     entries.sort(key=lambda entry: (" " not in entry["term"], len(entry["definition"]) > 150, -entry["score"]))
     return [(entry["term"], entry["definition"]) for entry in entries[:SAMPLES]]
 
 
 def _where_to_look(store: str, run: Run) -> str:
-    """Say how the row of the run can be read."""
+    """Tell how to read the row of the run."""
     if "://" in store:
         return f"Run {run.id} is kept in {store}"
     if store == ":memory:":
         return f"Run {run.id} was kept in memory and is gone"
     tool = "sqlite3" if shutil.which("sqlite3") or sys.version_info < (3, 12) else "python -m sqlite3"
-    query = f"select * from runs where id = {run.id}"  # noqa: S608 - a number, in a text to be read
+    query = f"select * from runs where id = {run.id}"  # noqa: S608 - a number, in a text that is only shown
     return f'Look at the run: {tool} {shlex.quote(store)} "{query}"'

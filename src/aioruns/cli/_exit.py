@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and the error that only the command line knows."""
+"""How a command ends: its exit codes, and the error that only the command line raises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the caller of ``aioruns`` is told."""
+    """The exit codes of ``aioruns``."""
 
     DONE = 0
     FAILED = 1
@@ -18,4 +18,4 @@ class ExitCode(IntEnum):
 
 
 class UsageError(Exception):
-    """A command cannot be carried out as it was given; the message says what to do."""
+    """A command cannot be carried out as given; the message tells what to do."""

@@ -1,4 +1,4 @@
-"""What several commands are asked in the same words."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
-    """Let a command be told which store it works on."""
+    """Add the option that names the store."""
     parser.add_argument(
         "--store",
         default=os.environ.get("AIORUNS_STORE") or "runs.db",
         metavar="PATH",
-        help="file or URL that keeps the runs (default: %(default)s, unless AIORUNS_STORE names another)",
+        help="path or URL of the store (default: %(default)s; AIORUNS_STORE changes it)",
     )

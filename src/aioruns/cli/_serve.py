@@ -1,4 +1,4 @@
-"""``aioruns serve``: the dashboard and the HTTP API of a store, for as long as nobody stops it."""
+"""``aioruns serve``: serve the dashboard and the HTTP API of a store until somebody stops it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "serve",
         help="serve the dashboard and the HTTP API of a store",
-        description="Serve the dashboard and the HTTP API of a store, also while other processes work on it. The "
-        "address that is printed holds the token that is demanded; AIORUNS_TOKEN sets it. Ctrl-C stops it.",
+        description="Serve the dashboard and the HTTP API of a store, beside other processes that use it. The printed "
+        "address contains the token that the server demands; AIORUNS_TOKEN sets it. Ctrl-C stops the server.",
     )
     add_store(parser)
     parser.add_argument(
@@ -42,23 +42,23 @@ def add_parser(commands: Commands) -> None:
         action="extend",
         default=[],
         metavar="MODULE",
-        help="modules whose jobs may be started; they are executed in this process",
+        help="modules whose jobs the server may start; it executes them in its own process",
     )
     parser.add_argument(
         "--allowed-host",
         action="append",
         metavar="NAME",
-        help="name by which the server is addressed, such as that of a proxy before it; may be repeated",
+        help="name by which clients address the server, such as that of a proxy; may be repeated",
     )
     parser.set_defaults(command=run_serve)
 
 
 def run_serve(options: argparse.Namespace) -> int:
-    """Carry the command out.
+    """Carry out the command.
 
     Raises:
-        UsageError: The web extra is missing, or a module with jobs.
-        RunError: The store cannot be opened, or the address cannot be listened at.
+        UsageError: The web extra is missing, or a module of ``--jobs`` is missing or has no jobs.
+        RunError: The server cannot open the store or listen at the address.
     """
     try:
         from aioruns.web import serve
@@ -79,7 +79,7 @@ def run_serve(options: argparse.Namespace) -> int:
 
 
 def load_jobs(names: Iterable[str]) -> list[Job[..., Any]]:
-    """Import modules, from the current folder too, and take the jobs that they name.
+    """Import modules, also from the current folder, and collect the jobs in their namespaces.
 
     Raises:
         UsageError: A module is missing, or has no jobs.
@@ -90,7 +90,7 @@ def load_jobs(names: Iterable[str]) -> list[Job[..., Any]]:
     for name in names:
         found = [cast("Job[..., Any]", value) for value in vars(_import(name)).values() if isinstance(value, Job)]
         if not found:
-            raise UsageError(f"{name} has no jobs: it should name functions that are declared with @job")
+            raise UsageError(f"{name} has no jobs: it should contain functions declared with @job")
         jobs.update((id(job), job) for job in found)
     return [*jobs.values()]
 
@@ -100,17 +100,17 @@ def _import(name: str) -> object:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # something that the module itself imports
-        raise UsageError(f"there is no module {error.name}, here or where Python looks for others") from None
+            raise  # the module itself imports something that is missing
+        raise UsageError(f"there is no module {error.name} in this folder or on Python's path") from None
     except (TypeError, ValueError):
-        raise UsageError(f"{name!r} is no name of a module: write package.module") from None
+        raise UsageError(f"{name!r} is not the name of a module: write package.module") from None
 
 
 @contextmanager
 def _log_to_stderr() -> Generator[None]:
-    """Show what the library and the server warn of, such as a rescued run, or a store that is away.
+    """Show warnings of the library and the server, such as a rescued run or an unavailable store.
 
-    What runs say themselves is to be seen in the dashboard.
+    The dashboard shows what runs log themselves.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines())

@@ -1,4 +1,4 @@
-"""What a run says, made safe for a terminal, and shown live or as plain lines."""
+"""Make the events of a run safe for a terminal, and show them live or as plain lines."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from aioruns.cli._exit import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Sequences as in ECMA-48: ESC with its parameters, and whole strings (OSC, DCS) with what ends them.
+# Escape sequences as in ECMA-48: ESC with its parameters, and whole strings (OSC, DCS) with their terminators.
 _SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b.?", re.DOTALL
 )
-# Control characters, and those that turn the direction of what follows.
+# Control characters, and those that change the direction of the text after them.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 _STYLES = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
 
 
 def safe(text: str) -> str:
-    """Return text that does nothing to a terminal but appear on it, in one line."""
+    """Return text that only appears on a terminal, in one line, and does nothing else to it."""
     return _CONTROL.sub(" ", _SEQUENCE.sub("", text))
 
 
 def seconds(duration: float) -> str:
-    """Return a duration as a reader says it."""
+    """Return a duration in words for a reader."""
     minutes, rest = divmod(duration, 60)
     return f"{int(minutes)} min {rest:.0f} s" if minutes else f"{rest:.1f} s"
 
@@ -45,7 +45,7 @@ class Display(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def line(self, text: str, *, style: str = "") -> None:
-        """Show one line of text, which is made safe."""
+        """Make a text safe, and show it as one line."""
         ...
 
     def progress(self, step: str, current: float, total: float | None, message: str) -> None:
@@ -66,7 +66,7 @@ def show(display: Display, event: RunEvent) -> None:
 
 @contextmanager
 def library_warnings(display: Display) -> Generator[None]:
-    """Show what the library itself warns of, such as a store that is away; a run's own lines come as its events."""
+    """Show warnings of the library itself, such as an unavailable store; a run's own lines arrive as its events."""
     handler = _Lines(display)
     logger = logging.getLogger("aioruns")
     logger.addHandler(handler)
@@ -87,7 +87,7 @@ class _Lines(logging.Handler):
 
 
 def make_display() -> Display:
-    """Return the display that fits where the output goes.
+    """Return the display that suits the output: a terminal, or a file or pipe.
 
     Raises:
         UsageError: rich is not installed.
@@ -102,7 +102,7 @@ def make_display() -> Display:
 
 
 class PlainDisplay:
-    """Lines without control codes, for pipes, files and ``NO_COLOR``: a step shows at its quarters."""
+    """Prints lines without control codes, for pipes, files and ``NO_COLOR``; a step prints one at each quarter."""
 
     def __init__(self) -> None:
         self._shown: dict[str, int] = {}
@@ -114,7 +114,7 @@ class PlainDisplay:
         pass
 
     def line(self, text: str, *, style: str = "") -> None:
-        """Print one line at once, so that a reader of the pipe is up to date."""
+        """Print one line without delay, so that a reader of the pipe is up to date."""
         encoding = sys.stdout.encoding or "utf-8"
         print(safe(text).encode(encoding, "replace").decode(encoding), flush=True)
 
@@ -127,7 +127,7 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A bar for each step below the lines, drawn by rich."""
+    """Draws a bar for each step below the lines, with rich."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -155,7 +155,7 @@ class LiveDisplay:
         self._console.print(safe(text), style=style, soft_wrap=True)
 
     def progress(self, step: str, current: float, total: float | None, message: str) -> None:
-        """Move the bar of a step; entering a new one ends the others' clocks."""
+        """Move the bar of a step; a new step stops the clocks of the others."""
         if step not in self._tasks:
             for task in self._tasks.values():
                 self._bars.stop_task(task)

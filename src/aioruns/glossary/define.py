@@ -1,6 +1,6 @@
-"""Step ``define``: find the sentences that say what a term is.
+"""Step ``define``: find the sentences that tell what a term is.
 
-Recognised are, best first: the entries of a glossary; entries of other lists and tables of definitions, "A heap is a
+It recognises, best first: the entries of a glossary; entries of other lists and tables of definitions, "A heap is a
 ...", "Heaps are ...", "X means ..."; "X: a ...", "... is called an 'X'", and the docstring of the class that is named
 after the term; and, weakest, "The X is a ...", which may be about one particular X.
 """
@@ -17,12 +17,12 @@ from aioruns.glossary.markup import Passage
 from aioruns.glossary.words import FUNCTION_WORDS, KIND, key_of, sentences, split_camel_case
 
 LONGEST = 800
-"""Characters in the longest sentence that is looked at."""
+"""The most characters in a sentence; longer ones are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A sentence that says what a term is, and where it stands."""
+    """A sentence that tells what a term is, and where it stands."""
 
     key: str
     text: str
@@ -31,9 +31,9 @@ class Definition:
     weight: int
     """How surely this is a definition, from 1 to 5."""
     says: str
-    """What the sentence says of the term."""
+    """What the sentence says about the term."""
     alias: str = ""
-    """Another name that it gives the term."""
+    """Another name that the sentence gives the term."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class _Found:
     says: str
     alias: str = ""
     text: str = ""
-    """The sentence, where it is not all of what was looked at."""
+    """The sentence, if it is only a part of the examined text."""
 
 
 _STATEMENT = re.compile(
@@ -73,8 +73,8 @@ def find_definitions(document: Document, keys: Collection[str], vocabulary: Voca
 
     Args:
         document: Where to look.
-        keys: What to look for, as ``key_of`` spells it.
-        vocabulary: How the documents use their words; a definition begins with no imperative.
+        keys: The terms, as ``key_of`` spells them.
+        vocabulary: How the documents use their words; a definition does not begin with an imperative.
     """
     for passage in document.passages:
         for offset, sentence in sentences(passage.text):
@@ -91,7 +91,7 @@ def find_definitions(document: Document, keys: Collection[str], vocabulary: Voca
 
 
 def _from_label(passage: Passage, sentence: str, document: Document, keys: Collection[str]) -> _Found | None:
-    """Look at the first sentence of what stands behind a term, or of the docstring of a class."""
+    """Examine the first sentence after a term, or of the docstring of a class."""
     key = key_of(passage.term)
     match passage.form:
         case "class":
@@ -142,7 +142,7 @@ def _from_sentence(sentence: str) -> _Found | None:
 
 
 def _weight(statement: re.Match[str]) -> int:
-    """Judge how surely a statement about something is its definition; 0 when it is none."""
+    """Judge how surely a statement about something is its definition; 0 if it is none."""
     article = (statement["article"] or "").strip().lower()
     term, verb, says = statement["term"].strip("\"'"), statement["verb"], statement["says"]
     plural = key_of(term) != term.lower().replace("-", " ")
@@ -158,7 +158,7 @@ def _weight(statement: re.Match[str]) -> int:
     if article or verb == "are":
         return 4
     if not statement["term"][0].isupper():
-        return 0  # Without an article, a word in lower case is the name of a parameter.
+        return 0  # A word in lower case without an article is the name of a parameter.
     if several_words:
         return 3
     return 2 if re.match(r"an? ", says) else 0

@@ -1,7 +1,7 @@
 """Step ``extract``: learn how the documents use their words, and find phrases that may be technical terms.
 
-Nouns and verbs are told apart by the company that they keep in these very documents ("the parser of", "to parse the"),
-so no dictionary is needed and the language of the trade comes out right.
+It tells nouns from verbs by the words around them in these very documents ("the parser of", "to parse the"), so that it
+needs no dictionary and gets the language of the trade right.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from aioruns.glossary.words import (
 )
 
 LONGEST = 4
-"""Words in the longest phrase that is considered."""
+"""The most words in a phrase."""
 
 Runs = Counter[tuple[bool, tuple[str, ...]]]
-"""Sequences of words between function words, and whether a determiner stood before: how often."""
+"""Counts sequences of words between function words, with whether a determiner stood before them."""
 Phrases = Counter[tuple[str, str]]
-"""Phrases that may be terms, as key and spelling: how often."""
+"""Counts phrases that may be terms, by key and spelling."""
 
 _TOKEN = re.compile(r"`[^`\n]{0,200}`|\S+")
 _PLAIN_WORD = re.compile(r"([\"'(\[]*)([AaI]|[A-Za-z][A-Za-z0-9]+(?:[-'][A-Za-z0-9]+)*)([\"')\].,;:!?]*)")
@@ -45,23 +45,23 @@ _BEFORE_PARTICIPLE = frozenset("is are was were be been being has have had isn't
 
 @dataclass(slots=True)
 class Vocabulary:
-    """How some documents use their words; several can be added up."""
+    """How some documents use their words; vocabularies can be added up."""
 
     nouns: Counter[str] = field(default_factory=Counter[str])
     verbs: Counter[str] = field(default_factory=Counter[str])
     openings: Counter[str] = field(default_factory=Counter[str])
     """First words of sentences, which in documentation are as often verbs as nouns."""
     spellings: Counter[str] = field(default_factory=Counter[str])
-    """Words as they are written inside sentences, where a capital letter means something."""
+    """Words as written inside sentences, where a capital letter means something."""
     declared: set[str] = field(default_factory=set[str])
-    """Keys of what the documents themselves list as terms."""
+    """Keys of the phrases that the documents themselves list as terms."""
     acronyms: dict[str, str] = field(default_factory=dict[str, str])
-    """Acronym to the key of what it stands for, from "abstract base classes (ABCs)"."""
+    """Maps an acronym to the key of what it stands for, from "abstract base classes (ABCs)"."""
     classes: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
-    """Keys of the phrases that classes are named after, to the names of those classes."""
+    """Maps the key of a phrase to the names of the classes that are named after it."""
 
     def add(self, other: Vocabulary) -> None:
-        """Add what was learnt elsewhere."""
+        """Add another vocabulary to this one."""
         self.nouns.update(other.nouns)
         self.verbs.update(other.verbs)
         self.openings.update(other.openings)
@@ -72,7 +72,7 @@ class Vocabulary:
             self.classes.setdefault(key, Counter()).update(names)
 
     def is_noun(self, word: str) -> bool:
-        """Tell whether a word is mostly used as a noun; a plural of which nothing is known is what its singular is."""
+        """Tell whether a word is mostly used as a noun; an unknown plural is treated like its singular."""
         if not (self.nouns[word] or self.verbs[word] or self.openings[word]):
             word = singular(word)
         return self.nouns[word] > 1.5 * (self.verbs[word] + self.openings[word])
@@ -139,7 +139,7 @@ def _read_sentence(sentence: str, vocabulary: Vocabulary, runs: Runs) -> None:
             elif not position:
                 vocabulary.openings[word] += 1
             elif previous in _BEFORE_PARTICIPLE:
-                pass  # "is given", "if given": neither.
+                pass  # "is given", "if given": the word is neither a noun nor a verb.
             elif previous and (
                 following in _AFTER_NOUN or (previous in FUNCTION_WORDS and following in FUNCTION_WORDS)
             ):
@@ -150,7 +150,7 @@ def _read_sentence(sentence: str, vocabulary: Vocabulary, runs: Runs) -> None:
 
 
 def _tokens(sentence: str, vocabulary: Vocabulary, runs: Runs) -> Iterator[str]:
-    """Yield the words of a sentence, and an empty string for whatever separates two phrases."""
+    """Yield the words of a sentence, and an empty string between two phrases."""
     for token in _TOKEN.findall(sentence):
         if word := _PLAIN_WORD.fullmatch(token):
             before, text, after = word.groups()
@@ -161,7 +161,7 @@ def _tokens(sentence: str, vocabulary: Vocabulary, runs: Runs) -> Iterator[str]:
             elif text.endswith(("Error", "Exception", "Warning")):
                 yield ""
             else:
-                # Naming a class is using the phrase that it is named after.
+                # The name of a class counts as a use of the phrase that it is named after.
                 words = tuple(words_of(split_camel_case(text)))
                 runs[True, words] += 1
                 vocabulary.classes.setdefault(key_of(" ".join(words)), Counter())[text] += 1

@@ -1,4 +1,4 @@
-"""What may be wrong with a definition, in the words in which it is told to the reader."""
+"""What may be wrong with a definition, in the words that the reader gets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from aioruns.glossary.score import Term
 from aioruns.glossary.words import FUNCTION_WORDS, QUALIFIERS, key_of, split_camel_case, words_of
 
 SUBSTANCE = 3
-"""Words besides the term, function words and qualifiers that a definition needs; one less when it surely is one."""
+"""How many words a definition needs besides the term, function words and qualifiers; one less if it surely is one."""
 FEWEST = 3
-"""Uses of a term in one document that make up for a definition that is none for sure."""
+"""How many uses of a term in one document make up for a doubtful definition."""
 LONGEST = 60
-"""Words that a definition may have."""
+"""The most words in a definition."""
 
 _WITHOUT_SUBSTANCE = FUNCTION_WORDS | QUALIFIERS | {"represent", "represents", "describe", "describes"}
 _POINTING = re.compile(
@@ -29,7 +29,7 @@ _PARTICULARS = frozenset("argument attribute data field function method option p
 
 
 def fault(term: Term, definition: Definition) -> str:
-    """Say what is wrong with a definition, or nothing when it is good."""
+    """Tell what is wrong with a definition; return an empty string if nothing is."""
     says = words_of(split_camel_case(definition.says))
     own = {key_of(word) for word in words_of(split_camel_case(term.name))}
     return (

@@ -1,10 +1,10 @@
-"""The markup inside lines of Markdown and reStructuredText, taken away."""
+"""Remove the markup inside lines of Markdown and reStructuredText."""
 
 from __future__ import annotations
 
 import re
 
-# Each quantifier is bounded: a megabyte of opening brackets must not take a square of that time.
+# Each quantifier is bounded, so that a megabyte of opening brackets does not take quadratic time.
 _RULES = [
     (re.compile(r"!\[[^\]\n]{0,200}\]\([^)\n]{0,500}\)"), ""),
     (re.compile(r"\[([^\]\n]{1,200})\]\([^)\s]{0,500}\)"), r"\1"),

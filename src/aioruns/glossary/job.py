@@ -1,6 +1,6 @@
 """The job: five steps over the documents of one folder.
 
-Everything that knows about runs is here. Blocking work goes to worker threads in small pieces, so that the event loop
+Only this module knows about runs. It gives blocking work to worker threads in small pieces, so that the event loop
 stays free and a cancel waits for one piece at most.
 """
 
@@ -38,16 +38,16 @@ Ts = TypeVarTuple("Ts")
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What came out."""
+    """What the job made of the folder."""
 
     folder: str
     documents: int
-    """Documents that hold prose."""
+    """Documents that contain prose."""
     skipped: int
     """Documents that could not be read."""
     terms: int
     dropped: int
-    """Terms that were defined, but not well enough."""
+    """Terms without a good enough definition."""
     json_file: str
     markdown_file: str
 
@@ -56,14 +56,15 @@ class Summary:
 async def build_glossary(folder: str, output: str) -> Summary:
     """Build a glossary from the documents below a folder.
 
-    Cancelling it stops it within one small piece of work; no file is written then.
+    If it is cancelled, it stops after the current small piece of work and writes no file.
 
     Args:
         folder: Where the documents are, recursively: ``.md``, ``.rst``, ``.txt`` and the docstrings of ``.py`` files.
-        output: Folder for ``glossary.json`` and ``glossary.md``; made when missing, and earlier files are replaced.
+        output: Folder for ``glossary.json`` and ``glossary.md``. The job makes it if it is missing, and replaces
+            earlier files.
 
     Raises:
-        GlossaryError: There is nothing to read or nowhere to write; ``check_folder`` and ``check_output`` tell before.
+        GlossaryError: There is nothing to read or nowhere to write; call ``check_folder`` and ``check_output`` first.
         OSError: The files could not be written.
     """
     root = await in_thread(check_folder, folder)
@@ -86,7 +87,7 @@ async def build_glossary(folder: str, output: str) -> Summary:
 
 
 async def load(root: Path, target: Path) -> tuple[list[Document], list[Skipped]]:
-    """Read all documents; one that cannot be read is a warning in the run's log, not a failure."""
+    """Read all documents; if one cannot be read, log a warning and go on."""
     ctx = current_run()
     earlier = {target / JSON_NAME, target / MARKDOWN_NAME}
     paths = await in_thread(collect, find_documents(root, leave_out=earlier))
@@ -111,7 +112,7 @@ async def load(root: Path, target: Path) -> tuple[list[Document], list[Skipped]]
 
 
 async def extract(parts: list[Document]) -> tuple[list[Term], Vocabulary]:
-    """Learn from all documents first, then look for terms in each with what was learnt."""
+    """Learn from all documents first, and use that to look for terms in each."""
     ctx = current_run()
     vocabulary = Vocabulary()
     runs: dict[str, Runs] = {}
@@ -145,7 +146,7 @@ async def define(parts: list[Document], terms: list[Term], vocabulary: Vocabular
 
 
 async def judge(terms: list[Term], definitions: list[Definition]) -> Review:
-    """Choose the entries, and say in the log why others were dropped."""
+    """Choose the entries, and log why others were dropped."""
     ctx = current_run()
     ctx.set_progress(0, len(definitions), step="review")
     result = await in_thread(review, terms, definitions)
@@ -158,7 +159,7 @@ async def judge(terms: list[Term], definitions: list[Definition]) -> Review:
 
 
 async def write(result: Review, origin: Origin, target: Path) -> tuple[Path, Path]:
-    """Write both files, unless the run was cancelled before."""
+    """Write both files, unless the run has been asked to end."""
     ctx = current_run()
     ctx.set_progress(0, 2, step="write")
     contents = {JSON_NAME: as_json(result, origin), MARKDOWN_NAME: as_markdown(result, origin)}
@@ -169,7 +170,7 @@ async def write(result: Review, origin: Origin, target: Path) -> tuple[Path, Pat
 
 
 def collect(items: Iterable[T]) -> list[T]:
-    """Make a list in a worker thread, and stop between two items when the run was asked to end."""
+    """Make a list in a worker thread, and stop between two items if the run has been asked to end."""
     ctx = current_run()
     collected: list[T] = []
     for item in items:
@@ -181,7 +182,7 @@ def collect(items: Iterable[T]) -> list[T]:
 async def in_thread(function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Run blocking code in a worker thread, and wait for its end even when cancelled.
 
-    A thread cannot be stopped from outside. Were it left alone, the run would be called cancelled while it still works.
+    Nothing can stop a thread from outside. Without the wait, the run would be ``cancelled`` while the thread works on.
     """
     thread = asyncio.ensure_future(anyio.to_thread.run_sync(function, *args))
     cancelled: asyncio.CancelledError | None = None
@@ -192,6 +193,6 @@ async def in_thread(function: Callable[[*Ts], T], *args: *Ts) -> T:
             cancelled = error
     if cancelled is not None:
         if not thread.cancelled():
-            thread.exception()  # Marks it as seen: what went wrong after the cancel interests nobody.
+            thread.exception()  # Mark it as retrieved: nobody needs an error that came after the cancel.
         raise cancelled
     return thread.result()

@@ -1,4 +1,4 @@
-"""Step ``load``: find the documents below a folder and read what is text in them."""
+"""Step ``load``: find the documents below a folder, and read the text in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aioruns.glossary.markup import Passage, passages_of
 
 SUFFIXES = frozenset({".md", ".rst", ".txt", ".py"})
 MAX_BYTES = 2**20
-"""A longer file is data rather than a document, and would take too long to be interrupted."""
+"""A longer file is data rather than a document, and would delay a cancel for too long."""
 SKIPPED_FOLDERS = frozenset(
     "__pycache__ build dist dist-packages idle_test node_modules site-packages test testing tests venv".split()
 )
@@ -21,11 +21,11 @@ _CONTROL = {code: " " for code in [*range(32), *range(127, 160)] if chr(code) no
 
 
 class GlossaryError(ValueError):
-    """No glossary can be built from what was given; the message says what to do about it."""
+    """No glossary can be built from these folders; the message tells what to do."""
 
 
 class UnreadableDocument(Exception):
-    """One document cannot be read; the others can."""
+    """A document cannot be read; others may be fine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Document:
 
     @property
     def is_glossary(self) -> bool:
-        """Whether its name says that it lists terms."""
+        """Whether its name suggests that it lists terms."""
         return "glossary" in self.source.lower()
 
     def parts(self, size: int = 200) -> Iterator[Document]:
-        """Yield the document in parts of a few passages, so that a long one does not hold up a cancel."""
+        """Yield the document in parts of a few passages, so that a long one does not delay a cancel."""
         for start in range(0, len(self.passages), size):
             yield Document(self.source, self.passages[start : start + size])
 
@@ -62,7 +62,7 @@ def check_folder(folder: str | Path) -> Path:
         Its absolute path.
 
     Raises:
-        GlossaryError: It does not exist, is no folder, may not be read, or has no document below it.
+        GlossaryError: The folder does not exist, is a file, cannot be read, or has no document below it.
     """
     try:
         path = Path(folder).expanduser().resolve(strict=True)
@@ -71,7 +71,7 @@ def check_folder(folder: str | Path) -> Path:
         os.listdir(path)
     except FileNotFoundError:
         raise GlossaryError(f"{folder} does not exist; name a folder that holds documents") from None
-    except (OSError, RuntimeError) as error:  # RuntimeError: a home folder that is not known, a loop of links
+    except (OSError, RuntimeError) as error:  # RuntimeError: an unknown home folder, or a loop of links
         raise GlossaryError(f"{folder} cannot be read ({error}); name a folder that you may read") from None
     if next(find_documents(path), None) is None:
         raise GlossaryError(f"{path} holds no documents; name a folder with .md, .rst, .txt or .py files in it")
@@ -81,11 +81,11 @@ def check_folder(folder: str | Path) -> Path:
 def find_documents(folder: Path, *, leave_out: Collection[Path] = ()) -> Iterator[Path]:
     """Find the files to read, in a stable order.
 
-    Hidden folders, test folders and installed packages are left out; symbolic links to folders are not followed.
+    This skips hidden folders, test folders and installed packages, and does not follow symbolic links to folders.
 
     Args:
         folder: Where to look, recursively.
-        leave_out: Files that are no documents, such as an earlier glossary.
+        leave_out: Files to skip, such as an earlier glossary.
 
     Yields:
         Regular files that are not empty and have one of ``SUFFIXES``.
@@ -108,7 +108,7 @@ def _has_content(path: Path) -> bool:
 
 
 def source_of(path: Path, folder: Path) -> str:
-    """Return how a file is named in the glossary; bytes that are no UTF-8 in its name are spelled out."""
+    """Return the name of a file for the glossary, with bytes that are not UTF-8 spelled out."""
     return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
 
 
@@ -116,10 +116,10 @@ def read_passages(path: Path) -> Iterator[Passage]:
     """Read one file.
 
     Yields:
-        Its passages; none when the file holds no prose.
+        Its passages; none if it contains no prose.
 
     Raises:
-        UnreadableDocument: It cannot be opened, decoded or parsed, or is larger than ``MAX_BYTES``.
+        UnreadableDocument: The file cannot be opened, decoded or parsed, or is larger than ``MAX_BYTES``.
     """
     try:
         with path.open("rb") as file:
@@ -154,7 +154,7 @@ def _python_passages(content: bytes) -> Iterator[Passage]:
 
 
 def _texts(tree: ast.Module) -> Iterator[tuple[ast.Constant, str | None]]:
-    """Yield the docstrings, with the name of their class, and, with None, the long texts that a module keeps."""
+    """Yield docstrings with the name of their class or an empty string, and a module's long texts with None."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             match node.body[:1]:
@@ -171,7 +171,7 @@ def _texts(tree: ast.Module) -> Iterator[tuple[ast.Constant, str | None]]:
 
 
 def _is_prose(text: str) -> bool:
-    """Tell help topics, for instance, from messages, templates and notes on usage."""
+    """Tell whether a text is prose, such as a help topic, rather than a message, a template or a note on usage."""
     if text.lstrip()[:5].lower() == "usage":
         return False
     return len(text) >= 500 and text.count("\n\n") >= 2 and text.count(". ") + text.count(".\n") >= 4

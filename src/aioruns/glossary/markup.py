@@ -1,4 +1,4 @@
-"""Markdown, reStructuredText and docstrings as passages: paragraphs and entries of lists of definitions."""
+"""Cut Markdown, reStructuredText and docstrings into passages: paragraphs and entries of lists of definitions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Passage:
 
     line: int
     text: str
-    """Without markup; line breaks are those of the file, so that the line of a sentence can be told."""
+    """Without markup, but with the line breaks of the file, which tell the line of a sentence."""
     form: Form = "prose"
     term: str = ""
     """What the text is about; empty in running text."""
@@ -58,12 +58,12 @@ _ROW = re.compile(r"\|(?P<term>[^|]{1,80})\|(?P<text>[^|]+)\|\s*$")
 
 
 def passages_of(text: str, *, first_line: int = 1, docstring: bool = False, owner: str = "") -> Iterator[Passage]:
-    """Cut one text into passages; code, headings, drawings and lists of parameters are left out.
+    """Cut a text into passages, without code, headings, drawings and lists of parameters.
 
     Args:
         text: Markdown, reStructuredText, plain text, or a docstring as it stands in its file.
         first_line: Line of the file at which the text begins.
-        docstring: Whether its lists of definitions are rather lists of parameters.
+        docstring: Whether it is a docstring, whose lists of definitions rather list parameters.
         owner: Name of the class whose docstring this is.
 
     Yields:
@@ -86,7 +86,7 @@ def _lines(text: str, first_line: int, *, docstring: bool) -> list[_Line]:
     raw = text.expandtabs().splitlines()
     indents = [len(line) - len(line.lstrip()) for line in raw]
     if docstring:
-        # The first line stands behind the quotes; the others are indented as the code around them.
+        # The first line follows the quotes; the others are indented like the code around them.
         margin = min((indent for indent, line in zip(indents[1:], raw[1:], strict=True) if line.strip()), default=0)
         indents = [0, *(indent - margin for indent in indents[1:])]
     return [
@@ -96,7 +96,7 @@ def _lines(text: str, first_line: int, *, docstring: bool) -> list[_Line]:
 
 
 def _blocks(lines: list[_Line]) -> Iterator[list[_Line]]:
-    """Group the lines that stand together, and leave out what is no prose."""
+    """Group the lines that stand together, and leave out what is not prose."""
     block: list[_Line] = []
     position = 0
     while position < len(lines):
@@ -112,7 +112,7 @@ def _blocks(lines: list[_Line]) -> Iterator[list[_Line]]:
                 continue
             after = _after_indented(lines, position, line.indent)
         elif _RULE.match(line.text):
-            block = block[:-1]  # The line before was the heading that this one underlines.
+            block = block[:-1]  # This line underlines the one before, which is a heading.
         position = after
         if block:
             yield block
@@ -122,7 +122,7 @@ def _blocks(lines: list[_Line]) -> Iterator[list[_Line]]:
 
 
 def _skip(lines: list[_Line], position: int, line: _Line) -> int | None:
-    """Return where to go on when a line begins something that is no prose, or None."""
+    """Return where to go on if a line begins something that is not prose, or None."""
     if not line.text or _HEADING.match(line.text) or _RULE.match(line.text):
         return position
     if _FENCE.match(line.text):
@@ -147,7 +147,7 @@ def _after_indented(lines: list[_Line], position: int, indent: int) -> int:
 
 
 def _split(block: list[_Line]) -> Iterator[Passage]:
-    """Tell the entries of lists of definitions from paragraphs."""
+    """Split a block into entries of lists of definitions and paragraphs."""
     if block[0].text.startswith("|"):
         for line in block[2:]:
             if row := _ROW.match(line.text):
@@ -173,7 +173,7 @@ def _split(block: list[_Line]) -> Iterator[Passage]:
 
 
 def _end_of_entry(block: list[_Line], start: int, *, lead: bool = False) -> int:
-    """Return where the next entry begins: at the first line with no more indent, after a lead only at another lead."""
+    """Return where the next entry begins: at the first line with no more indent; after a lead, only at another lead."""
     for position in range(start + 1, len(block)):
         line = block[position]
         if line.indent <= block[start].indent and (not lead or _LEAD.match(line.text)):
@@ -187,6 +187,6 @@ def _passage(lines: list[_Line], form: Form = "prose", term: str = "") -> Passag
 
 
 def _is_readable(text: str) -> bool:
-    """Tell sentences from grammars, tables and drawings."""
+    """Tell whether a text consists of sentences, rather than being a grammar, a table or a drawing."""
     letters = sum(map(str.isalpha, text)) + text.count(" ") + text.count("\n")
     return letters >= 0.8 * len(text) > 0

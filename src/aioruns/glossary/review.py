@@ -1,4 +1,4 @@
-"""Step ``review``: choose one definition for each term, and drop what no reader would miss, saying why."""
+"""Step ``review``: choose one definition for each term, drop what no reader would miss, and tell why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aioruns.glossary.score import Term
 from aioruns.glossary.words import FUNCTION_WORDS, key_of, words_of
 
 UNDEFINED = 40
-"""How many terms without a definition are named."""
+"""How many terms without a definition to name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A term that somebody defined and that is not in the glossary all the same, and the reason."""
+    """A term that is defined somewhere but is not in the glossary, and the reason."""
 
     term: str
     reason: str
@@ -42,12 +42,12 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """The entries in alphabetical order, what was dropped, and what is missing."""
+    """The entries in alphabetical order, the dropped terms, and the missing ones."""
 
     entries: tuple[Entry, ...]
     dropped: tuple[Dropped, ...]
     undefined: tuple[str, ...]
-    """Terms of several words that are used much and that nobody defines, best first."""
+    """Terms of several words that are used often but defined nowhere, best first."""
 
 
 def review(terms: Iterable[Term], definitions: Iterable[Definition]) -> Review:
@@ -87,7 +87,7 @@ def choose(term: Term, definitions: Iterable[Definition]) -> tuple[Definition | 
     """Choose the best definition of a term.
 
     Returns:
-        The definition, or None and what is wrong with the best of them.
+        The definition and an empty string, or None and what is wrong with the best definition.
     """
     ranked = sorted(definitions, key=lambda one: (-_quality(one), one.source, one.line))
     faults = [fault(term, definition) for definition in ranked]
@@ -103,7 +103,7 @@ def _quality(definition: Definition) -> float:
 
 
 def _duplicates(chosen: Mapping[str, tuple[Term, Definition]]) -> list[tuple[str, str]]:
-    """Find the terms that have the same definition as a better one."""
+    """Find terms with the same definition as a better term."""
     first: dict[str, str] = {}
     found: list[tuple[str, str]] = []
     for key, (term, definition) in chosen.items():
@@ -114,7 +114,7 @@ def _duplicates(chosen: Mapping[str, tuple[Term, Definition]]) -> list[tuple[str
 
 
 def _circles(chosen: Mapping[str, tuple[Term, Definition]]) -> list[tuple[str, str]]:
-    """Find the pairs that say only that each is the other, and give up the one that scores less."""
+    """Find pairs of terms that are defined only by each other; return the one with the lower score."""
     kinds = {key: kind_of(definition) for key, (_, definition) in chosen.items()}
     seen: set[str] = set()
     found: list[tuple[str, str]] = []
@@ -126,7 +126,7 @@ def _circles(chosen: Mapping[str, tuple[Term, Definition]]) -> list[tuple[str, s
 
 
 def kind_of(definition: Definition) -> str:
-    """Return the key of what the term is said to be: "tree" in "A heap is a tree for which ..."."""
+    """Return the key of the kind of thing that the definition names: "tree" in "A heap is a tree for which ..."."""
     kind: list[str] = []
     for word in words_of(definition.says):
         if word not in FUNCTION_WORDS:

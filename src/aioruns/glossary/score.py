@@ -1,8 +1,8 @@
-"""The second half of step ``extract``: which phrases probably are terms, and how they are spelled.
+"""The second half of step ``extract``: decide which phrases probably are terms, and how to spell them.
 
 The score is the C-value of Frantzi, Ananiadou and Mima ("Automatic recognition of multi-word terms", 2000), times the
-logarithm of the number of documents: long phrases count more, a phrase that mostly stands inside longer ones counts
-less, and so does one that a single document is fond of.
+logarithm of the number of documents. Long phrases count more; a phrase that mostly stands inside longer ones, or in few
+documents, counts less.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Term:
     key: str
     name: str
     aliases: tuple[str, ...]
-    """Acronyms and other spellings; a plural is none."""
+    """Acronyms and other spellings, but not plurals."""
     uses: int
     documents: int
     score: float
@@ -37,7 +37,7 @@ def score_terms(documents: Iterable[Phrases], vocabulary: Vocabulary) -> Iterato
         vocabulary: How all of them use their words.
 
     Yields:
-        Terms in no order that means anything.
+        Terms in no particular order.
     """
     uses: Counter[str] = Counter()
     spread: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def _proper_parts(words: list[str]) -> Iterator[str]:
 
 
 def usual_spellings(spellings: Mapping[str, int]) -> dict[str, str]:
-    """Return for each word in lower case how it is written most often."""
+    """Return the most frequent spelling of each word, by the word in lower case."""
     usual: dict[str, str] = {}
     for word, number in spellings.items():
         known = usual.get(word.lower())
@@ -93,7 +93,7 @@ def usual_spellings(spellings: Mapping[str, int]) -> dict[str, str]:
 
 
 def _name(surfaces: Counter[str], classes: Counter[str] | None, usual: Mapping[str, str]) -> str:
-    """Return how a term is shown: written out rather than as an acronym, as a class when it is only ever used so."""
+    """Return how to show a term: written out rather than as an acronym, or as a class if it is only ever used so."""
     if classes is not None and classes.total() >= surfaces.total():
         return max(classes, key=lambda name: (classes[name], -len(name), name))
     lengths = {surface: surface.replace("-", " ").count(" ") for surface in surfaces}

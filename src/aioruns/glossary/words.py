@@ -1,4 +1,4 @@
-"""What the steps know about English: sentences, words, plurals, and which words make no term."""
+"""What the steps know about English: sentences, words, plurals, and which words are not part of terms."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def singular(word: str) -> str:
 
 @functools.lru_cache(maxsize=2**16)
 def key_of(phrase: str) -> str:
-    """Return what all spellings of one term have in common: lower case, singular, spaces for hyphens."""
+    """Return what all spellings of a term have in common: lower case, singular, spaces for hyphens."""
     *words, last = phrase.lower().replace("-", " ").replace("_", " ").split() or [""]
     return " ".join([*words, singular(last)])
 

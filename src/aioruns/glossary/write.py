@@ -1,4 +1,4 @@
-"""Step ``write``: the glossary as ``glossary.json``, for programs, and as ``glossary.md``, for readers."""
+"""Step ``write``: write the glossary as ``glossary.json`` for programs and ``glossary.md`` for readers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_output(output: str | Path) -> Path:
         Its absolute path.
 
     Raises:
-        GlossaryError: It is a file, or nothing may be written there.
+        GlossaryError: The path is a file, or cannot be written to.
     """
     try:
         path = Path(output).expanduser().resolve()
@@ -49,7 +49,7 @@ def check_output(output: str | Path) -> Path:
 
 
 def as_json(result: Review, origin: Origin) -> str:
-    """Return the glossary as one JSON document, the same for the same documents."""
+    """Return the glossary as a JSON document, which is the same for the same documents."""
     content = {**asdict(origin), **asdict(result)}
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
@@ -89,22 +89,22 @@ def _paragraph(entry: Entry) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Return a text of which Markdown makes nothing else; what stands in backquotes is code already."""
+    """Escape a text for Markdown, except what stands in backquotes, which is code already."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(part if part.startswith("`") else re.sub(r"([\\*_<>\[\]`])", r"\\\1", part) for part in parts)
 
 
 def write_files(folder: Path, contents: Mapping[str, str]) -> list[Path]:
-    """Write files so that each is whole or not there, whatever happens meanwhile.
+    """Write files so that each is complete or absent, whatever happens meanwhile.
 
-    All are written under other names first and renamed at the end, which the operating system does at once.
+    This writes all files under other names first and renames them at the end, which the operating system does at once.
 
     Args:
-        folder: Where to write; made when missing.
-        contents: Name to text.
+        folder: Where to write; made if it is missing.
+        contents: The text of each file, by name.
 
     Raises:
-        OSError: They could not be written; files of that name from before are as they were.
+        OSError: The files could not be written; earlier files of these names are unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pending: list[tuple[Path, Path]] = []

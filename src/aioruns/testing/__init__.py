@@ -9,7 +9,7 @@ try:
 except ImportError as _error:
     raise ImportError("aioruns.testing needs pytest and pytest-asyncio: pip install pytest pytest-asyncio") from _error
 
-# Before the modules are imported, so that their assertions explain themselves as those of test modules do.
+# Before the imports, so that pytest explains failed assertions of these modules as it does in test modules.
 pytest.register_assert_rewrite("aioruns.testing._contract")
 
 from aioruns.testing._contract import StoreContract  # noqa: E402

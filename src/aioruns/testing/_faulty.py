@@ -1,4 +1,4 @@
-"""A store that fails on demand: calls that raise, hang, take long, or happen and lose their answer."""
+"""A store that fails on demand: its calls raise, hang, take long, or take effect and lose their answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Strike = Callable[["Fault"], Awaitable[object]]
 
 
 class StoreCall(NamedTuple):
-    """A call that a store was asked for.
+    """A call of a store.
 
     Attributes:
         verb: The name of the method.
@@ -37,12 +37,12 @@ class StoreCall(NamedTuple):
 
 
 class Fault:
-    """What befalls some calls of one verb; made by the methods of ``FaultyStore``.
+    """A fault in some calls of one verb; the methods of ``FaultyStore`` make it.
 
     Attributes:
-        hits: How many calls it has befallen so far.
-        reached: Set when it has befallen the first one.
-        released: Set when the calls that it lets hang may go on, and later ones are left alone.
+        hits: How many calls it has hit so far.
+        reached: Set when it has hit the first call.
+        released: Set when hanging calls may go on, and the fault spares later ones.
     """
 
     def __init__(self) -> None:
@@ -51,18 +51,18 @@ class Fault:
         self.released: asyncio.Event = asyncio.Event()
 
     def release(self) -> None:
-        """Let the calls that hang go on, and leave later ones alone."""
+        """Let hanging calls go on, and spare later ones."""
         self.released.set()
 
 
 class _Trap:
-    """Which calls of a verb a fault befalls, and how."""
+    """Decides which calls of a verb a fault hits, and how."""
 
     def __init__(self, verb: str, *, call: int, times: float, happens: bool, strike: _Strike) -> None:
         if verb not in _VERBS:
-            raise ValueError(f"a store has no verb {verb!r} that can fail; there are {', '.join(_VERBS)}")
+            raise ValueError(f"a store has no verb {verb!r} that can fail; its verbs are {', '.join(_VERBS)}")
         if call < 1 or times < 1:
-            raise ValueError(f"calls are counted from 1, which is the next one; not call={call}, times={times}")
+            raise ValueError(f"calls are counted from 1, the next one; not call={call}, times={times}")
         self.fault = Fault()
         self.verb = verb
         self._numbers = itertools.count(1)
@@ -72,7 +72,7 @@ class _Trap:
         self._strike = strike
 
     def catches_next(self) -> bool:
-        """Count a call, and tell whether the fault befalls it."""
+        """Count a call, and tell whether the fault hits it."""
         return self._first <= next(self._numbers) < self._end and not self.fault.released.is_set()
 
     async def spoil(self, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -87,7 +87,7 @@ class _Trap:
 
 
 def _verb(verb: Verb) -> Verb:
-    """Make a verb that goes to the store behind, unless a fault befalls it."""
+    """Make a verb that goes to the wrapped store, unless a fault hits it."""
 
     async def call(self: FaultyStore, *args: Any, **options: Any) -> Any:
         return await self.call(StoreCall(verb.__name__, args, options))
@@ -96,9 +96,9 @@ def _verb(verb: Verb) -> Verb:
 
 
 class FaultyStore:
-    """A store whose calls fail when a test says so; the others go to the store behind it.
+    """A store whose calls fail when a test says so; all others go to the wrapped store.
 
-    Give it to a manager in place of its store, and say before or after that is opened what is to fail::
+    Give it to a manager in place of a store. Before or after the manager opens, say what is to fail::
 
         store = FaultyStore(tmp_path / "runs.db")
         store.lose_answer("finish_run")
@@ -106,14 +106,14 @@ class FaultyStore:
             handle = await manager.start_run(build(3))
             assert await handle == "built"
 
-    Every verb of ``aioruns.abc.Store`` that is awaited can fail. A call that is cancelled while it hangs never happens,
-    unless it has already. Where several faults befall one call, the one that was set first counts.
+    Every awaited verb of ``aioruns.abc.Store`` can fail. A call that is cancelled while it hangs never takes effect,
+    unless it already has. If several faults hit one call, the one that was set first counts.
 
     Args:
         store: A store, or the path or URL of one.
 
     Attributes:
-        calls: What was called, in order.
+        calls: The calls so far, in order.
     """
 
     def __init__(self, store: str | os.PathLike[str] | Store) -> None:
@@ -126,18 +126,18 @@ class FaultyStore:
         return f"<FaultyStore {self._store!r}>"
 
     def fail(self, verb: str, *, call: int = 1, times: float = 1, error: Exception | None = None) -> Fault:
-        """Let calls raise instead of doing anything.
+        """Make calls raise instead of doing anything.
 
         Args:
             verb: A method of ``aioruns.abc.Store``, e.g. ``finish_run``.
-            call: Which call from now on is the first one; 1 is the next.
-            times: How many; ``math.inf`` for all that follow.
+            call: Which call from now on is the first to fail; 1 is the next.
+            times: How many calls fail; ``math.inf`` for all that follow.
             error: What they raise; a ``StoreUnavailable`` by default.
         """
         return self._set_trap(verb, call=call, times=times, happens=False, strike=_raise(verb, error))
 
     def lose_answer(self, verb: str, *, call: int = 1, times: float = 1, error: Exception | None = None) -> Fault:
-        """Let calls happen and then raise: what they did is stored, and their callers do not know.
+        """Make calls take effect and then raise, so that their callers do not know what is stored.
 
         Args:
             verb: As for ``fail``.
@@ -148,45 +148,45 @@ class FaultyStore:
         return self._set_trap(verb, call=call, times=times, happens=True, strike=_raise(verb, error))
 
     def hang(self, verb: str, *, call: int = 1, times: float = 1, happens: bool = False) -> Fault:
-        """Let calls hang until the fault, which is returned, is released; without that, for ever.
+        """Make calls hang until the test releases the returned fault; otherwise they hang for ever.
 
         Args:
             verb: As for ``fail``.
             call: As for ``fail``.
             times: As for ``fail``.
-            happens: Whether they do first what they are to do, so that only their answers hang.
+            happens: Whether they take effect first, so that only their answers hang.
         """
         return self._set_trap(verb, call=call, times=times, happens=happens, strike=lambda fault: fault.released.wait())
 
     def delay(self, verb: str, seconds: float, *, call: int = 1, times: float = 1, happens: bool = False) -> Fault:
-        """Let calls take long.
+        """Make calls take long.
 
         Args:
             verb: As for ``fail``.
-            seconds: How long.
+            seconds: How much longer they take.
             call: As for ``fail``.
             times: As for ``fail``.
-            happens: Whether they do first what they are to do, so that only their answers are late.
+            happens: Whether they take effect first, so that only their answers are late.
         """
         return self._set_trap(verb, call=call, times=times, happens=happens, strike=lambda _: asyncio.sleep(seconds))
 
     def away(self, error: Exception | None = None) -> None:
-        """Let every call raise until ``back``, except ``aclose``.
+        """Make every call but ``aclose`` raise until ``back``.
 
         Args:
             error: What they raise; a ``StoreUnavailable`` by default.
         """
-        self._outage = error or StoreUnavailable("the store was made to be away")
+        self._outage = error or StoreUnavailable("the test has taken the store away")
 
     def back(self) -> None:
-        """End an outage, release the calls that hang, and forget all faults."""
+        """End an outage, release hanging calls, and forget all faults."""
         self._outage = None
         traps, self._traps = self._traps, []
         for trap in traps:
             trap.fault.release()
 
     def abandon_lease(self, manager_id: str) -> None:
-        """See ``Store``. It is not awaited, and never fails."""
+        """See ``Store``. This verb is not awaited and never fails."""
         self.calls.append(StoreCall("abandon_lease", (manager_id,), {}))
         self._store.abandon_lease(manager_id)
 
@@ -217,7 +217,7 @@ class FaultyStore:
         return trap.fault
 
     async def call(self, call: StoreCall) -> Any:
-        """Carry out a call of any verb, or what befalls it."""
+        """Carry out a call of any verb, or the fault that hits it."""
         self.calls.append(call)
         if self._outage is not None and call.verb != "aclose":
             raise self._outage

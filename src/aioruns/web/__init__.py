@@ -1,6 +1,6 @@
-"""The web: an HTTP API, live events and a dashboard, as a router to include or an application to mount or serve.
+"""An HTTP API, live events and a dashboard, as a router to include or an application to mount or serve.
 
-Needs the extra: ``pip install 'aioruns[web]'``.
+This needs the extra ``web``: ``pip install 'aioruns[web]'``.
 """
 
 from aioruns.web._actions import Action, Authorize

@@ -13,14 +13,14 @@ _QUALITY: Final = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", re.I
 def prefers(accept: str, media_type: str, *, to: str) -> bool:
     """Tell whether an ``Accept`` header prefers one media type to another, which is the default.
 
-    Of two types of the same quality, the one that is named more closely is preferred: ``application/json, */*`` asks
+    Of two types with the same quality, it prefers the one that it names more closely: ``application/json, */*`` asks
     for JSON.
     """
     return _rank(accept, media_type) > _rank(accept, to)
 
 
 def _rank(accept: str, media_type: str) -> tuple[float, int]:
-    """Return the quality of a media type, and how closely it is named: by the most specific range that it is in."""
+    """Return the quality of a media type, and how closely the header names it: by the most specific range it is in."""
     ranges = ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
     found = (0, 0.0)
     for part in accept.split(","):

@@ -25,11 +25,11 @@ Action: TypeAlias = Literal[
     "read_traceback",
     "read_dashboard",
 ]
-"""What a call does. ``read_traceback`` is asked beside another action, when there is a traceback to be shown."""
+"""What a call does. ``read_traceback`` is asked in addition to another action, when the answer has a traceback."""
 
 Authorize: TypeAlias = Callable[[Request, Action, Run | None], Awaitable[bool]]
 """Decides whether a request may do something: ``await authorize(request, action, run)``.
 
-It is given the run, if the request is about one that exists. False refuses with 403, and an ``HTTPException`` with its
-own status; of ``read_traceback`` both mean that the traceback is withheld.
+It gets the run if the request is about one that exists. To refuse with 403 it returns False; to refuse with another
+status it raises an ``HTTPException``. Refusing ``read_traceback`` only withholds the traceback.
 """

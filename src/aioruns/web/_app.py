@@ -1,4 +1,4 @@
-"""``create_app``: the API and the dashboard as one ASGI application, to be mounted or served alone."""
+"""``create_app``: the API and the dashboard as one ASGI application, to mount or to serve alone."""
 
 from __future__ import annotations
 
@@ -39,28 +39,26 @@ def create_app(
 ) -> FastAPI:
     """Make an application that has the API below ``/api`` and the dashboard at ``/``.
 
-    Mount it in any ASGI application, or serve it alone. Its lifespan opens the manager and closes it at the end, unless
-    it is open already. Most frameworks do not run the lifespan of a mounted application: open the manager in the
-    parent's.
+    Mount it in any ASGI application, or serve it alone. Its lifespan opens and closes the manager, unless that is open
+    already. Most frameworks do not run the lifespan of a mounted application: open the manager in the parent's.
 
     Give either ``authorize`` or ``token``.
 
     Args:
-        manager: The manager whose runs are shown and started.
-        authorize: Decides about every call, those for the page and its files (``read_dashboard``) included.
-        token: What callers have to know; it allows everything. They send it as ``Authorization: Bearer``, or open
-            ``/?token=…`` in a browser, which keeps it as a cookie.
-        allowed_hosts: Names of the server, without ports, to which requests may be addressed; ``*.example.org`` for all
-            names below one, ``*`` for any. By default the names of the loopback interface with a token, and any with
-            ``authorize``.
-        max_streams: How many event streams may be open at a time.
+        manager: The manager whose runs the application shows and starts.
+        authorize: Decides about every call, including those for the page and its files (``read_dashboard``).
+        token: The secret that callers must show; it allows everything. They send it as ``Authorization: Bearer``, or
+            open ``/?token=…`` in a browser, which then keeps a cookie.
+        allowed_hosts: The host names, without ports, that requests may be for; ``*.example.org`` allows all names below
+            one, ``*`` any. By default the names of the loopback interface with a token, and any with ``authorize``.
+        max_streams: How many event streams may be open at once.
 
     Raises:
-        ConfigurationError: Neither or both of ``authorize`` and ``token`` are given, or the token cannot be sent.
+        ConfigurationError: Neither or both of ``authorize`` and ``token`` are given, or no header can hold the token.
     """
     if (authorize is None) == (token is None):
         raise ConfigurationError(
-            "create_app needs either authorize=, which decides about every call, or token=, which callers have to know"
+            "create_app needs either authorize=, which decides about every call, or token=, which callers must show"
         )
     if allowed_hosts is None:
         allowed_hosts = ("*",) if token is None else LOOPBACK
@@ -93,21 +91,21 @@ def create_app(
 
 @asynccontextmanager
 async def opened(manager: RunManager) -> AsyncGenerator[None]:
-    """Have a manager open within the block; one that is open already is left as it is."""
+    """Open a manager for the block, unless it is open already."""
     async with nullcontext() if _is_open(manager) else manager:
         yield
 
 
 def _is_open(manager: RunManager) -> bool:
     try:
-        manager.current_run_id()  # looks into memory only
+        manager.current_run_id()  # which only looks into memory
     except ManagerClosed:
         return False
     return True
 
 
 class _Application(FastAPI):
-    """An application whose outermost layers see the answers to unexpected errors as well, which FastAPI's do not."""
+    """An application whose outermost layers also see the answers to unexpected errors, unlike FastAPI's middleware."""
 
     def build_middleware_stack(self) -> ASGIApp:
         return SecurityHeaders(OwnPlace(super().build_middleware_stack()))
@@ -129,7 +127,7 @@ def _add_dashboard(app: FastAPI, assets: Mapping[str, Asset], authorize: Authori
 
 
 def _describe(app: FastAPI, request: Request, *, secured: bool) -> Response:
-    """Answer with the OpenAPI document, which FastAPI's own route would give without asking for permission."""
+    """Answer with the OpenAPI document; FastAPI's own route would not ask for permission."""
     document: dict[str, Any] = app.openapi() | {"servers": [{"url": request.scope["root_path"] or "/"}]}
     if secured:
         document["components"] = document["components"] | {"securitySchemes": {"token": _TOKEN_SCHEME}}
@@ -138,7 +136,7 @@ def _describe(app: FastAPI, request: Request, *, secured: bool) -> Response:
 
 
 def _checked(authorize: Authorize, answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-    """Make an endpoint that is no part of the API ask for permission."""
+    """Make an endpoint outside the API that asks for permission."""
 
     async def endpoint(request: Request) -> Response:
         if not await authorize(request, "read_dashboard", None):
@@ -149,10 +147,10 @@ def _checked(authorize: Authorize, answer: Callable[[Request], Response]) -> Cal
 
 
 async def _allow(request: Request, action: str, run: object) -> bool:
-    """Allow everything to who has shown the token."""
+    """Allow everything: the caller has shown the token."""
     return True
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> Response:
-    """Say nothing of an error that nobody foresaw; the server logs it."""
+    """Tell the client nothing about an unexpected error, which the server logs."""
     return await answer_error(request, HTTPException(500, "the server's log says what went wrong"))

@@ -1,4 +1,4 @@
-"""The dashboard's files, read from the package once: looked up in a table, so that no path leads out of it."""
+"""The dashboard's files, read from the package once and looked up in a table, so that no path leads out of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 __all__ = ["Asset", "load_assets"]
 
-# Not `mimetypes`: it asks the machine, and some say that JavaScript is plain text, which browsers do not execute then.
+# Not `mimetypes`: it asks the machine, and on some machines JavaScript is plain text, which browsers do not execute.
 _MEDIA_TYPES: Final[Mapping[str, str]] = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -36,7 +36,7 @@ class Asset:
     etag: str
 
     def answer(self, request: Request) -> Response:
-        """Answer with the file, or that the browser has it already; it asks each time, so that an upgrade shows."""
+        """Answer with the file, or 304 if the browser has it; browsers ask each time, so an upgrade shows at once."""
         headers = {"ETag": self.etag, "Cache-Control": "no-cache"}
         known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
         if known & {self.etag, "*"}:
@@ -44,12 +44,12 @@ class Asset:
         return Response(self.body, headers=headers, media_type=self.media_type)
 
     def answer_as_page(self, status: int = 200) -> Response:
-        """Answer with the file as a page. None is kept by the browser, since its address may have held the token."""
+        """Answer with the file as a page, which the browser must not keep: its address may contain the token."""
         return Response(self.body, status, {"Cache-Control": "no-store"}, self.media_type)
 
 
 def load_assets() -> Mapping[str, Asset]:
-    """Read all files of the dashboard; gives them by their path within its folder."""
+    """Read all files of the dashboard; return them by their path within its folder."""
     return {path: _load(path, file) for path, file in _walk(files("aioruns.web") / "dashboard", PurePosixPath())}
 
 

@@ -1,4 +1,4 @@
-"""The outermost layers of the stand-alone application, as plain ASGI: its place, its name, and what browsers are told.
+"""The outermost layers of the stand-alone application, as plain ASGI: mount path, host name and security headers.
 
 None of them is a ``BaseHTTPMiddleware``, which would hold streams back and cancel endpoints whose client has gone.
 """
@@ -20,7 +20,7 @@ from aioruns.web._problems import Refusal, answer_error
 __all__ = ["LOOPBACK", "HostCheck", "OwnPlace", "SecurityHeaders", "host_and_port", "own_path"]
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
-"""Names of this machine that no other site can take."""
+"""Names of this machine that no other site can use."""
 
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -35,13 +35,13 @@ _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(?::(\d+))?", re.ASCII)
 
 
 class SecurityHeaders:
-    """Tells browsers with every response, an error too, what they must not do with it."""
+    """Adds security headers to every response, errors included."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, with the headers."""
+        """Answer a request with the headers."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -54,23 +54,23 @@ class SecurityHeaders:
 
 
 class OwnPlace:
-    """Lets the application know where it is mounted, and be asked for with a slash at the end.
+    """Finds out where the application is mounted, and redirects to that path with a slash at its end.
 
-    The addresses in its page are relative, so ``/runs`` has to become ``/runs/``. Starlette sees to that in the parent
-    application. Litestar does not; it also leaves ``root_path`` empty and ends each path with a slash, and the path as
-    the client sent it is known from ``raw_path`` alone.
+    The addresses in the page are relative, so ``/runs`` must become ``/runs/``. In Starlette the parent application
+    does that. Litestar does not; it also leaves ``root_path`` empty and ends each path with a slash, so that only
+    ``raw_path`` has the path as the client sent it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, with the ``root_path`` and the ``path`` that Starlette gives to mounted applications."""
+        """Answer a request, with the ``root_path`` and ``path`` that Starlette gives to mounted applications."""
         if scope["type"] == "http":
             scope = _placed(scope)
             if scope["root_path"] and not own_path(scope):
                 query = scope["query_string"].decode("latin-1")
-                # Relative, and so on this host whatever the path looks like.
+                # A relative address stays on this host, whatever the path looks like.
                 there = f"./{quote(scope['path'].rpartition('/')[2])}/{query and '?'}{query}"
                 await RedirectResponse(there)(scope, receive, send)
                 return
@@ -93,14 +93,14 @@ def own_path(scope: Scope) -> str:
 
 
 class HostCheck:
-    """Refuses requests for other names than the application's own.
+    """Refuses requests for other host names than the application's own.
 
-    A page of another site may let its name lead to this machine (DNS rebinding): to the browser, the application is
-    that site then. The name in the request gives it away.
+    Another site can point its own host name at this machine (DNS rebinding); the browser then takes the application for
+    that site. The host name in the request reveals this.
 
     Args:
-        app: What answers the others.
-        allowed: Names without ports; ``*.example.org`` for all below one, ``*`` for any.
+        app: Answers the other requests.
+        allowed: Names without ports; ``*.example.org`` for all names below one, ``*`` for any.
     """
 
     def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
@@ -108,10 +108,10 @@ class HostCheck:
         self._allowed = {name.lower() for name in allowed}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request if it is for a name that is allowed."""
+        """Answer a request if it is for an allowed name."""
         if scope["type"] == "http" and not self._allows(host_and_port(scope)[0]):
             known = ", ".join(sorted(self._allowed))
-            refusal = Refusal("wrong-host", f"the server is known as {known}; name others in its allowed hosts")
+            refusal = Refusal("wrong-host", f"the server answers only to {known}; add others to its allowed hosts")
             response = await answer_error(Request(scope), refusal)
             await response(scope, receive, send)
         else:
@@ -124,6 +124,6 @@ class HostCheck:
 
 
 def host_and_port(scope: Scope) -> tuple[str, str]:
-    """Return the name that a request is for, in small letters, and its port; empty where there is none."""
+    """Return the host name that a request is for, in lower case, and its port; each is empty if there is none."""
     host = Headers(scope=scope).get("host", "").lower()
     return (match[1], match[2] or "") if (match := _HOST.fullmatch(host)) else ("", "")

@@ -1,4 +1,4 @@
-"""The way into an endpoint, which other sites and bodies that are not JSON do not find, and its errors' way out."""
+"""Guard the endpoints: refuse other sites and bodies that are not JSON, and answer the errors that endpoints raise."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from aioruns.web._streams import TooManyStreams
 __all__ = ["MAX_BODY", "GuardedRoute"]
 
 MAX_BODY: Final = 2 * 1024 * 1024
-"""Bytes that the body of a request may have."""
+"""The most bytes in the body of a request."""
 
 MAX_FIELDS: Final = 100
-"""Fields that a body may have, known or unknown."""
+"""The most fields in a body, known or unknown."""
 
 _ERRORS: Final = (HTTPException, RequestValidationError, RunError, TooManyStreams, ClientDisconnect)
 
@@ -34,8 +34,8 @@ _ERRORS: Final = (HTTPException, RequestValidationError, RunError, TooManyStream
 class GuardedRoute(APIRoute):
     """A route that refuses other sites and bodies that are not JSON, and answers its errors itself.
 
-    So a router of such routes needs nothing of the application that it is included in, and changes nothing there.
-    Each router has a subclass of its own: that is where its routes find the router's service, and each other.
+    So a router of such routes needs nothing from the application that includes it, and changes nothing there. Each
+    router has a subclass of its own, through which its routes find the router's service and each other.
     """
 
     service: ClassVar[Service]
@@ -51,7 +51,7 @@ class GuardedRoute(APIRoute):
         self.siblings.append(self)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Make what answers a request."""
+        """Make the function that answers a request."""
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
@@ -68,7 +68,7 @@ class GuardedRoute(APIRoute):
         return guarded
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, also to methods that are not allowed."""
+        """Answer a request, even if its method is not allowed."""
         try:
             await super().handle(scope, receive, send)
         except HTTPException as error:
@@ -81,10 +81,10 @@ class GuardedRoute(APIRoute):
 
 
 def refuse_other_sites(request: Request) -> None:
-    """Refuse what a page of another site makes a browser send.
+    """Refuse a request that a page of another site makes a browser send.
 
-    Browsers say where a request comes from with ``Sec-Fetch-Site`` (Fetch Metadata), older ones with ``Origin`` only.
-    What says neither is no browser.
+    Browsers tell where a request comes from in ``Sec-Fetch-Site`` (Fetch Metadata), older ones only in ``Origin``. A
+    client that sends neither is not a browser.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:
@@ -97,7 +97,7 @@ def refuse_other_sites(request: Request) -> None:
 
 
 def _is_host(origin: str, host: str) -> bool:
-    """Compare names and ports; not the schemes, since a proxy may have taken TLS off."""
+    """Compare names and ports, but not schemes: a proxy may have removed TLS."""
     try:
         theirs = urlsplit(origin)
         ours = urlsplit(f"{theirs.scheme}://{host}")
@@ -111,7 +111,7 @@ def _is_host(origin: str, host: str) -> bool:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Receive a body as long as it is not too large, whatever it says about its size."""
+    """Receive a body until it is too large, whatever the request says about its size."""
     left = MAX_BODY
 
     async def receive_some() -> Message:
@@ -119,17 +119,17 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
-            raise Refusal("body-too-large", f"a body may have {MAX_BODY:,} bytes")
+            raise Refusal("body-too-large", f"a body may have at most {MAX_BODY:,} bytes")
         return message
 
     return receive_some
 
 
 class JSONRequest(Request):
-    """A request whose body, if it has one, is JSON (RFC 8259) that means one thing only."""
+    """A request whose body, if it has one, is unambiguous JSON (RFC 8259)."""
 
     async def check(self) -> None:
-        """Read the body, and refuse one that is not declared as plain JSON."""
+        """Read the body, and refuse it unless it is declared as plain JSON."""
         if not await self.body():
             return
         declared = self.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -137,14 +137,14 @@ class JSONRequest(Request):
             raise Refusal("body-not-json", "send the body as it is, with Content-Type: application/json")
 
     async def json(self) -> Any:
-        """Decode the body: UTF-8, each name once in an object, and nothing that JSON does not have."""
+        """Decode the body: UTF-8, each name once per object, and strictly JSON."""
         try:
             text = (await self.body()).decode()
             value = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
             if "\\u" in text:
                 json.dumps(value, ensure_ascii=False).encode()  # fails on half a pair of surrogates
         except RecursionError:
-            raise Refusal("malformed-json", "it is nested too deeply") from None
+            raise Refusal("malformed-json", "the body is nested too deeply") from None
         except ValueError as error:
             raise Refusal("malformed-json", str(error)) from None
         _check_fields(value)
@@ -152,9 +152,9 @@ class JSONRequest(Request):
 
 
 def _check_fields(value: object) -> None:
-    """Refuse very many fields before each of them is found to be unknown, which takes a second or so."""
+    """Refuse very many fields at once; to find each of them unknown would take a second or so."""
     if isinstance(value, dict) and len(fields := cast("dict[str, Any]", value)) > MAX_FIELDS:
-        raise invalid(("body", "body", f"it has {len(fields):,} fields, of which no request has a dozen"))
+        raise invalid(("body", "body", f"it has {len(fields):,} fields, but no request takes more than a dozen"))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -169,5 +169,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no number that JSON or a float can hold")
+        raise ValueError(f"{text} is not a number that JSON and a float can hold")
     return number

@@ -1,4 +1,4 @@
-"""The log of a run as text: a line for each thing it said, in which nothing can pass for another line."""
+"""The log of a run as text: one line for each event, in which nothing can pass for another line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aioruns import RunEvent
 __all__ = ["log_lines", "log_text"]
 
 _UNSAFE: Final = re.compile("[^\n\t\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\U0010ffff]")
-"""What moves the cursor, colours a terminal, breaks or turns a line; lines and tabs are left."""
+"""Characters that move the cursor, colour a terminal, or break or reverse a line, but not line feeds and tabs."""
 
 
 async def log_text(pages: AsyncIterator[list[RunEvent]], *, traceback: bool) -> AsyncIterator[str]:
@@ -21,14 +21,14 @@ async def log_text(pages: AsyncIterator[list[RunEvent]], *, traceback: bool) -> 
 
     Args:
         pages: The events of a run, in order.
-        traceback: Whether tracebacks are written.
+        traceback: Whether to write tracebacks.
     """
     async for events in pages:
         yield "".join(log_lines(event, traceback=traceback) for event in events)
 
 
 def log_lines(event: RunEvent, *, traceback: bool) -> str:
-    """Write an event as a line, and what has more than one as lines that are indented; nothing if it is no log."""
+    """Write a log or status event as a line, with further lines indented; write nothing for other events."""
     if event.kind == "status":
         level, text = "STATUS", _status(event.data)
     elif event.kind == "log":

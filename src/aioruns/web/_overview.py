@@ -17,42 +17,42 @@ AMONG: Final = 20_000
 MAX_HOURS: Final = 24 * 366
 MAX_PERIODS: Final = 60
 _WIDTHS: Final = (60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600, 7 * 24 * 3600)
-"""Seconds that a period may have: what people are used to read off an axis."""
+"""Possible lengths of a period in seconds: steps that people are used to reading off an axis."""
 
 
 class PeriodView(BaseModel):
-    """How many runs were started in a period."""
+    """How many runs were created in a period."""
 
     start: datetime
-    counts: dict[RunStatus, int] = Field(description="By status; none is left out.")
+    counts: dict[RunStatus, int] = Field(description="By status, zeros included.")
 
 
 class JobDurationsView(BaseModel):
     """How long the runs of a job took."""
 
     job: str
-    runs: int = Field(description="How many there were, those included that have not ended.")
-    durations: list[int] = Field(description="How many took as long as each class of `longer_than` says.")
+    runs: int = Field(description="How many runs there were, including those that have not ended.")
+    durations: list[int] = Field(description="How many runs fall in each class of `longer_than`.")
 
 
 class OverviewView(BaseModel):
     """Runs over time, and how long they took."""
 
     since: datetime
-    width: float = Field(description="Seconds of a period.")
+    width: float = Field(description="Length of a period, in seconds.")
     periods: list[PeriodView] = Field(description="Every period until now, oldest first.")
-    jobs: list[JobDurationsView] = Field(description="By name.")
-    longer_than: list[float] = Field(description="Seconds at which the classes of durations begin.")
-    among: int = Field(description="Of so many of the newest runs, at most, those were counted that fall in the time.")
+    jobs: list[JobDurationsView] = Field(description="The jobs, by name.")
+    longer_than: list[float] = Field(description="Where each class of durations begins, in seconds.")
+    among: int = Field(description="The server counts at most this many of the newest runs.")
 
 
 async def overview(manager: RunManager, hours: int, now: datetime) -> dict[str, Any]:
     """Count the runs of the last hours.
 
     Args:
-        manager: Whose runs are counted.
-        hours: For how long back; the first period begins a little earlier, at a round time.
-        now: The end of it, aware.
+        manager: The manager whose runs to count.
+        hours: How far to look back; the first period begins a little earlier, at a round time.
+        now: The current time, aware.
     """
     width = next((each for each in _WIDTHS if hours * 3600 <= each * MAX_PERIODS), _WIDTHS[-1])
     since = datetime.fromtimestamp((now.timestamp() - hours * 3600) // width * width, UTC)

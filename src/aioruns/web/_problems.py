@@ -1,4 +1,4 @@
-"""Errors as ``application/problem+json`` (RFC 9457): the one place that knows which status an error has."""
+"""Errors as ``application/problem+json`` (RFC 9457). Only this module knows which status an error has."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = ["Refusal", "answer_error", "invalid", "problems"]
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = 5
-"""Seconds after which a store that is away is worth another try."""
+"""Seconds after which clients may try an unavailable store again."""
 MAX_ERRORS: Final = 100
-"""Mistakes of one request that are named; a body of two megabytes may have very many."""
+"""How many mistakes of one request the answer names; a body of two megabytes may have very many."""
 
 
 class _Kind(NamedTuple):
-    """A kind of problem: its status and its title, and the members and headers that it has beside the usual ones."""
+    """A kind of problem: its status and title, and the members and headers that it has besides the usual ones."""
 
     status: int
     title: str
@@ -53,9 +53,9 @@ _ERRORS: Final = {
                 "name": {"type": "string", "description": "The argument, field or parameter that is wrong."},
                 "in": {
                     "enum": ["argument", "body", "query", "path", "header"],
-                    "description": "Where it is; `argument` is one of the job's.",
+                    "description": "Where it is; `argument` means an argument of the job.",
                 },
-                "detail": {"type": "string", "description": "What is the matter with it."},
+                "detail": {"type": "string", "description": "What is wrong with it."},
             },
             "required": ["name", "in", "detail"],
             "additionalProperties": False,
@@ -65,21 +65,21 @@ _ERRORS: Final = {
 _LATER: Final = {"Retry-After": str(RETRY_AFTER)}
 
 _KINDS: Final = {
-    "malformed-json": _Kind(400, "The body is no JSON text"),
-    "body-incomplete": _Kind(400, "The body did not arrive"),
+    "malformed-json": _Kind(400, "The body is not JSON"),
+    "body-incomplete": _Kind(400, "The body did not arrive completely"),
     "no-token": _Kind(401, "A valid token is needed", headers={"WWW-Authenticate": "Bearer"}),
     "not-allowed": _Kind(403, "Not allowed"),
-    "cross-site": _Kind(403, "Asked by another site"),
+    "cross-site": _Kind(403, "The request comes from another site"),
     "run-not-found": _Kind(404, "No such run"),
     "job-not-found": _Kind(404, "No such job"),
     "run-conflict": _Kind(409, "The key is held", _ACTIVE_RUN),
     "idempotency-conflict": _Kind(409, "The idempotency key belongs to another job"),
     "run-already-finished": _Kind(409, "The run has ended"),
-    "run-not-retryable": _Kind(409, "The run cannot be started again"),
+    "run-not-retryable": _Kind(409, "The run cannot be retried"),
     "body-too-large": _Kind(413, "The body is too large"),
     "body-not-json": _Kind(415, "The body is not declared as JSON"),
-    "wrong-host": _Kind(421, "The server does not go by this name"),
-    "invalid-request": _Kind(422, "The request makes no sense", _ERRORS),
+    "wrong-host": _Kind(421, "The server does not answer to this name"),
+    "invalid-request": _Kind(422, "The request is not valid", _ERRORS),
     "store-unavailable": _Kind(503, "The store is not available", headers=_LATER),
     "manager-closed": _Kind(503, "The server is starting or stopping", headers=_LATER),
     "too-many-streams": _Kind(503, "Too many open streams", headers=_LATER),
@@ -87,11 +87,11 @@ _KINDS: Final = {
 
 
 class Refusal(HTTPException):
-    """A request is refused, with a problem of a known kind.
+    """The server refuses a request, with a problem of a known kind.
 
     Args:
         kind: One of the names in ``_KINDS``.
-        detail: What is the matter this time.
+        detail: What is wrong this time.
         **members: Further members of the problem.
     """
 
@@ -103,10 +103,10 @@ class Refusal(HTTPException):
 
 
 def invalid(*mistakes: tuple[str, str, str]) -> Refusal:
-    """Refuse what makes no sense.
+    """Make the refusal of an invalid request.
 
     Args:
-        *mistakes: Of each, the name of what is wrong, where it is, and what is wrong with it.
+        *mistakes: For each, the name of the wrong value, where it is, and what is wrong with it.
     """
     errors = [{"name": name[:200], "in": where, "detail": detail} for name, where, detail in mistakes[:MAX_ERRORS]]
     more = f"; and {len(mistakes) - 1} more" if len(mistakes) > 1 else ""
@@ -129,14 +129,14 @@ def _refusal(error: Exception) -> HTTPException | None:
             return Refusal("run-conflict", str(error), active_run_id=error.active_run_id)
         case RunAlreadyFinished():
             return Refusal("run-already-finished", str(error))
-        case StoreUnavailable():  # its text may name files
+        case StoreUnavailable():  # whose message may name files
             return Refusal("store-unavailable", "the store cannot be reached at the moment: try again later")
         case ManagerClosed():
             return Refusal("manager-closed", str(error))
         case TooManyStreams():
             return Refusal("too-many-streams", str(error))
         case ClientDisconnect():
-            return Refusal("body-incomplete", "the client went away before its body had arrived")
+            return Refusal("body-incomplete", "the client went away before the body had arrived")
         case _:
             return None
 
@@ -147,16 +147,16 @@ def _mistake(error: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """Answer with the problem that an error is; fit to be an exception handler.
+    """Answer an error with its problem; serves as an exception handler.
 
     Raises:
-        Exception: The error itself, if it is none that a client is to be told about.
+        Exception: The error itself, if clients must not learn about it.
     """
     refusal = _refusal(error)
     if refusal is None:
         raise error
     if refusal.status_code < HTTPStatus.OK or refusal.status_code in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-        return Response(status_code=refusal.status_code, headers=refusal.headers)  # they have no body
+        return Response(status_code=refusal.status_code, headers=refusal.headers)  # these statuses allow no body
     known = isinstance(refusal, Refusal)
     problem = {
         "type": refusal.type if known else "about:blank",
@@ -171,7 +171,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
 def problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
     """Describe problems for an OpenAPI document, as ``responses=`` takes them.
 
-    The schemas stand where they are used: FastAPI gathers models of its own media type only.
+    The schemas stand inline, because FastAPI collects only models of its own media type.
     """
     by_status: dict[int | str, list[str]] = {}
     for kind in kinds:
@@ -190,7 +190,7 @@ def _describe(status: int | str, names: list[str]) -> dict[str, Any]:
             "type": {"enum": [f"urn:aioruns:{name}" for name in names], "description": "The kind of problem."},
             "title": {"type": "string", "description": "The kind in words."},
             "status": {"const": status},
-            "detail": {"type": "string", "description": "What is the matter this time, for people."},
+            "detail": {"type": "string", "description": "What is wrong this time, for people to read."},
             **members,
         },
         "required": ["type", "title", "status", "detail", *always],

@@ -1,4 +1,4 @@
-"""The table of calls: method, path, what is answered, and what may be in the way."""
+"""The table of calls: method, path, endpoint, answer, possible problems, and action."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class _Call(NamedTuple):
     """A call of the API.
 
     Attributes:
-        model: What is answered; None for text.
-        problems: The kinds of problems that it may have, beside those that all have.
+        model: The model of its answer; None for text.
+        problems: The kinds of problems that it may have, besides those of every call.
         responses: More about its answers, for the OpenAPI document.
-        action: What the caller must be allowed to do; None if the endpoint itself asks, since it has to know the run.
+        action: The action that the caller must be allowed; None if the endpoint asks itself, once it knows the run.
     """
 
     method: str
@@ -71,7 +71,7 @@ _STREAM: Final = {
         "description": "The events: a stream that ends with the run, or a page.",
         "content": {"text/event-stream": {"itemSchema": _MESSAGE}},  # as OpenAPI 3.2 describes a stream
     },
-    204: {"description": "The last event of the run has been read before: do not come back."},
+    204: {"description": "The client has already read the last event of the run: do not reconnect."},
 }
 _FILE: Final = {200: _header("Content-Disposition", "The name of the file.")}
 
@@ -104,13 +104,13 @@ def runs_router(
 ) -> APIRouter:
     """Make a router to include in a FastAPI application: the calls of the HTTP API, from ``/runs`` to ``/health``.
 
-    It needs nothing of the application: it answers its own errors, as ``application/problem+json``. The application
-    opens and closes the manager, in its lifespan.
+    The router answers its own errors, as ``application/problem+json``. The application opens and closes the manager in
+    its lifespan; the router needs nothing else of it.
 
     Args:
-        manager: Whose runs are started and shown.
-        authorize: Awaited for every call before anything is done, see ``Authorize``. Without it whoever reaches the
-            router may do everything but read tracebacks.
+        manager: The manager whose runs the router starts and shows.
+        authorize: Decides about every call before the router does anything, see ``Authorize``. Without it whoever
+            reaches the router may do everything but read tracebacks.
         max_streams: How many event streams may be open at once.
     """
     service = Service(manager, authorize, OpenStreams(max_streams))

@@ -1,4 +1,4 @@
-"""The endpoints: what each call does, once it may. What can go wrong is raised, and answered by ``GuardedRoute``."""
+"""The endpoints: what each allowed call does. They raise errors, which ``GuardedRoute`` answers."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ __all__ = [
 ]
 
 MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of events beyond which a page of them ends early."""
+"""Bytes of events beyond which a page ends early."""
 HEALTH_TIMEOUT: Final = 5.0
-"""Seconds within which a store that is well answers."""
+"""Seconds within which a healthy store answers."""
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Seq = Annotated[int, Field(ge=0, le=MAX_ID)]
 
 
 def _if_given(kind: Any) -> WithJsonSchema:
-    """Describe a parameter that may be left out as what it is if it is given: in a URL nothing is null."""
+    """Describe an optional parameter by the type that it has when given: nothing in a URL is null."""
     return WithJsonSchema(TypeAdapter(kind).json_schema())
 
 
@@ -60,7 +60,7 @@ OneName = Annotated[Name | None, _if_given(Name), Query()]
 async def start_run(asked: StartRequest, request: Request, service: TheService) -> Response:
     """Start a run of a job.
 
-    The answer comes as soon as the run is stored; see `Location`, or the run's events, for how it goes on.
+    The server answers as soon as the run is stored; follow it at `Location` or through its events.
     """
     manager = service.manager
     job = manager.jobs.get(asked.job)
@@ -74,13 +74,13 @@ async def start_run(asked: StartRequest, request: Request, service: TheService) 
     except ConfigurationError as error:
         if asked.idempotency_key is None:
             raise
-        raise Refusal("idempotency-conflict", str(error)) from None  # all else has been checked by now
+        raise Refusal("idempotency-conflict", str(error)) from None  # everything else has been checked before
     return await _started(service, request, handle, folder=_path(request))
 
 
 async def list_runs(
     service: TheService,
-    status: Annotated[Sequence[RunStatus], Query(max_length=len(RunStatus), description="One of these.")] = (),
+    status: Annotated[Sequence[RunStatus], Query(max_length=len(RunStatus), description="Any of these.")] = (),
     job: OneName = None,
     key: OneName = None,
     tag: Annotated[Sequence[Name], Query(max_length=20, description="All of these.")] = (),
@@ -98,7 +98,7 @@ async def list_runs(
 async def read_current_run(
     service: TheService, request: Request, key: Annotated[Name, Query(description="The exact key.")]
 ) -> Response:
-    """Show the run that holds a key; if none does, the one with that key that was started last."""
+    """Show the run that holds a key; if none does, show the newest run with that key."""
     run = await service.manager.get_current_or_latest_run(key)
     await service.check(request, "read_run", run)
     if run is None:
@@ -117,16 +117,16 @@ async def cancel_run(
     service: TheService,
     asked: CancelRequest | None = None,
 ) -> Response:
-    """Ask a run to end.
+    """Request the cancellation of a run.
 
-    It is `cancelling` until its function has ended; a `pending` run is `cancelled` at once.
+    The run is `cancelling` until its function has ended; a `pending` run is `cancelled` at once.
     """
     cancelled = await service.manager.cancel_run(run.id, reason=asked and asked.reason)
     return answer(await service.show(request, cancelled), 202)
 
 
 async def retry_run(run: Annotated[Run, allowed_run("retry_run")], request: Request, service: TheService) -> Response:
-    """Start a run that has ended once more: a new run with the same arguments, key, timeout and tags."""
+    """Retry a run that has ended: start a new run with the same job, arguments, key, timeout and tags."""
     try:
         handle = await service.manager.retry_run(run.id, triggered_by="http")
     except ConfigurationError as error:
@@ -148,13 +148,14 @@ async def read_events(
     last_event_id: Annotated[
         Seq | None,
         _if_given(Seq),
-        Header(alias="Last-Event-ID", description="The last event that was seen; wins over `after`."),
+        Header(alias="Last-Event-ID", description="The last event that the client has seen; overrides `after`."),
     ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """Follow a run's events as Server-Sent Events, those that are stored first; or read a page of them as JSON.
+    """Follow a run's events as Server-Sent Events, beginning with the stored ones; or read a page of them as JSON.
 
-    A stream ends behind the last event of the run; 204 says that it has been read. `limit` concerns pages only.
+    A stream ends after the last event of the run; 204 means that the client has already read that. `limit` applies
+    only to pages.
     """
     after = after if last_event_id is None else last_event_id
     view = await service.viewer(request, run)
@@ -173,7 +174,7 @@ async def read_events(
 
 
 async def read_log(run: Annotated[Run, allowed_run("read_log")], request: Request, service: TheService) -> Response:
-    """Download what a run has logged so far, and its changes of status, as text."""
+    """Download the log of a run so far, with its changes of status, as text."""
     traceback = await service.shows_tracebacks(request, run)
     return StreamingResponse(
         log_text(service.events(run.id, 0), traceback=traceback),
@@ -195,13 +196,13 @@ def _job_json(job: Job[..., Any]) -> dict[str, Any]:
         "name": job.name,
         "description": inspect.getdoc(job.function) or "",
         "arguments": arguments_schema(job),
-        "timeout": job.timeout,  # JSON has no infinity: null, too
+        "timeout": job.timeout,  # infinity becomes null, because JSON has none
         "cancel_grace": job.cancel_grace,
     }
 
 
 async def read_overview(
-    service: TheService, hours: Annotated[int, Query(ge=1, le=MAX_HOURS, description="For how long back.")] = 24
+    service: TheService, hours: Annotated[int, Query(ge=1, le=MAX_HOURS, description="How far to look back.")] = 24
 ) -> Response:
     """Count runs by time and status, and by job and duration."""
     return answer(await overview(service.manager, hours, datetime.now(UTC)))
@@ -220,7 +221,8 @@ async def read_health(service: TheService) -> Response:
 def _path(request: Request) -> str:
     """Return the path of a request as its client knows it.
 
-    Servers put the root path before the path, as ASGI asks for; applications that are told it themselves do not.
+    Servers prefix the path with the root path, as ASGI demands. A framework whose application was given the root path
+    does not.
     """
     scope = request.scope
     root: str = scope.get("app_root_path", scope.get("root_path", "")).rstrip("/")

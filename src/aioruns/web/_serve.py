@@ -1,4 +1,4 @@
-"""``serve``: the stand-alone server, on uvicorn; and the same server beside other work of its event loop."""
+"""``serve``: the stand-alone server, on uvicorn; and the same server beside other work of an event loop."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from aioruns.web._streams import MAX_STREAMS, SIGNALS, end_streams, signals_left
 __all__ = ["serve", "serve_beside"]
 
 MAX_HEADERS: Final = 32 * 1024
-"""Bytes that the line and the headers of a request may have, if they come bit by bit; at once, as many as are read."""
+"""The most bytes in the line and headers of a request that arrives bit by bit. At once, more may arrive."""
 GRACE: Final = 5
-"""Seconds for which answers that are under way may hold up the end of the server."""
+"""Seconds for which unfinished answers may delay the end of the server."""
 LAST_EVENT: Final = 1
-"""Seconds for which the streams of a run that has just ended may take to tell so, where only runs end the server."""
+"""Seconds that the streams of a run that has just ended have to send its last event, where the server ends with it."""
 
 log = logging.getLogger("aioruns.web")
 
 
 def _print(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - what a server is asked to do that is started in a terminal
+    print(line, flush=True)  # noqa: T201 - somebody starts the server in a terminal and needs its address
 
 
 async def serve(
@@ -48,25 +48,24 @@ async def serve(
     max_streams: int = MAX_STREAMS,
     announce: Callable[[str], object] = _print,
 ) -> None:
-    """Serve the API and the dashboard until SIGINT or SIGTERM comes, then end open streams and let runs drain.
+    """Serve the API and the dashboard until SIGINT or SIGTERM arrives, then end open streams and let runs drain.
 
-    The manager is opened and closed, unless it is open already. A second SIGINT stops at once. On another thread than
-    the main one no signal arrives: cancel the call. Cancelled, it stops in the same way.
+    The server opens and closes the manager, unless that is open already. A second SIGINT stops it at once. Only the
+    main thread gets signals; on another one, cancel the call, which stops the server in the same way.
 
     Args:
-        manager: The manager whose runs are shown and started.
-        host: The address to listen at. Whoever reaches another than the default may try tokens, and whoever is on the
-            way there reads them, unless a proxy in front adds TLS.
-        port: The port; 0 for any that is free.
-        token: What callers have to know; a new one by default.
-        allowed_hosts: Names of the server, see ``create_app``. By default those of the loopback interface if it listens
-            there, else any.
-        max_streams: How many event streams may be open at a time.
-        announce: Takes each line that is to be printed. The first has the address with its token, once the server
-            listens there.
+        manager: The manager whose runs the server shows and starts.
+        host: The address to listen at. At any other than the default, whoever reaches it can try tokens, and whoever is
+            on the way can read them, unless a proxy in front adds TLS.
+        port: The port; 0 for any free one.
+        token: The secret that callers must show; a new one by default.
+        allowed_hosts: The host names that requests may be for, see ``create_app``. By default those of the loopback
+            interface if the server listens there, else any.
+        max_streams: How many event streams may be open at once.
+        announce: Takes each line to print. The first line has the address with its token, once the server listens.
 
     Raises:
-        ConfigurationError: The address cannot be listened at, or the token makes no sense.
+        ConfigurationError: The server cannot listen at the address, or the token is not valid.
         StoreUnavailable: The store cannot be reached.
     """
     token = token or secrets.token_urlsafe()
@@ -74,21 +73,21 @@ async def serve(
     with _listener(host, port) as listener, _at_signals(stop.set):
         names = allowed_hosts or (*LOOPBACK, host)
         if not ip_address(listener.getsockname()[0]).is_loopback:
-            log.warning("%s can be reached from other machines: its token is all that keeps them out", host)
+            log.warning("other machines can reach %s: only the token keeps them out", host)
             names = allowed_hosts or ("*",)
         app = create_app(manager, token=token, allowed_hosts=names, max_streams=max_streams)
         async with opened(manager):
             async with _served(app, listener) as address:
                 announce(f"aioruns listens at {address}/?token={token}")
                 await stop.wait()
-            announce("stopping: runs that are under way may come to their end")
+            announce("stopping: active runs may finish first")
 
 
 @contextlib.asynccontextmanager
 async def serve_beside(manager: RunManager) -> AsyncGenerator[str]:
-    """Serve the dashboard of an open manager within the block, on the loopback interface; gives its address.
+    """Serve the dashboard of an open manager within the block, on the loopback interface; yield its address.
 
-    Signals are left to the program.
+    This leaves signals to the program.
     """
     token = secrets.token_urlsafe()
     app = create_app(manager, token=token)
@@ -99,7 +98,7 @@ async def serve_beside(manager: RunManager) -> AsyncGenerator[str]:
 
 def _listener(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65_535:
-        raise ConfigurationError(f"a port is a number between 0 and 65535, and not {port}")
+        raise ConfigurationError(f"the port must be between 0 and 65535, not {port}")
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
@@ -107,7 +106,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def _address(listener: socket.socket) -> str:
-    """Return the address, without a slash at the end, at which a browser of this machine reaches a socket."""
+    """Return the address, without a trailing slash, at which a browser on this machine reaches a socket."""
     host, port, *_ = listener.getsockname()
     match host:
         case "0.0.0.0":
@@ -120,16 +119,16 @@ def _address(listener: socket.socket) -> str:
 
 @contextlib.asynccontextmanager
 async def _served(app: ASGIApp, listener: socket.socket, *, streams_end: float = 0) -> AsyncGenerator[str]:
-    """Serve an application within the block, and end its streams some seconds behind; gives its address."""
+    """Serve an application within the block, and end its streams some seconds after; yield its address."""
     config = uvicorn.Config(
         app,
-        http="h11",  # another parser may be installed, which has no limit
+        http="h11",  # uvicorn's other parser, if installed, has no such limit
         h11_max_incomplete_event_size=MAX_HEADERS,
         ws="none",
         interface="asgi3",
         lifespan="off",
         log_config=None,
-        access_log=False,  # it would show tokens
+        access_log=False,  # it would contain tokens
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
@@ -146,7 +145,7 @@ async def _served(app: ASGIApp, listener: socket.socket, *, streams_end: float =
 
 
 class _Server(uvicorn.Server):
-    """A server whose caller deals with signals, and learns when it listens."""
+    """A server whose caller handles signals and learns when it listens."""
 
     def __init__(self, config: uvicorn.Config, *, streams_end: float) -> None:
         super().__init__(config)
@@ -155,23 +154,23 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Capture none: uvicorn would send itself the signal again in the end, which is no exit with code 0."""
+        """Capture none: uvicorn would send itself the signal again at the end, and so not exit with code 0."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start listening."""
         await super().startup(sockets)
         self.listens.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, and end when all answers have come to an end."""
+        """Stop listening, and return when all answers are complete."""
         asyncio.get_running_loop().call_later(self._streams_end, end_streams)
         await super().shutdown(sockets)
 
 
 @contextlib.contextmanager
 def _at_signals(stop: Callable[[], object]) -> Generator[None]:
-    """Call back on the event loop when a signal asks to stop; a second one does what it did before."""
+    """Call back on the event loop at the first signal to stop; a second one goes to its previous handler."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What the endpoints of one router share: the manager, who may do what, and the open streams."""
+"""What the endpoints of one router share: the manager, the decision who may do what, and the open streams."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from aioruns.web._views import MAX_ID, event_json, run_json
 __all__ = ["SERVICE", "RunId", "Service", "TheService", "allowed", "allowed_run"]
 
 SERVICE: Final = "aioruns.service"
-"""Where a request's scope has the service of its router."""
+"""The key of the router's service in a request's scope."""
 
 PAGE: Final = 100
-"""Events that are read at once, each of 64 KiB at most."""
+"""How many events to read at once, each of 64 KiB at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Service:
     """What the endpoints of one router share.
 
     Attributes:
-        manager: Whose runs they are.
-        authorize: Decides who may do what; None for everybody everything, but to read tracebacks.
-        streams: The event streams that are open.
+        manager: The manager whose runs they show and start.
+        authorize: Decides who may do what; without it everybody may do everything but read tracebacks.
+        streams: The open event streams.
     """
 
     manager: RunManager
@@ -41,14 +41,14 @@ class Service:
     streams: OpenStreams
 
     async def check(self, request: Request, action: Action, run: Run | None = None) -> None:
-        """Refuse what the caller may not do."""
+        """Raise if the caller may not do this."""
         if self.authorize is not None and not await self.authorize(request, action, run):
             raise Refusal("not-allowed", f"you may not {action.replace('_', ' ')} here")
 
     async def find(self, request: Request, action: Action, run_id: int) -> Run:
         """Read a run that the caller may do something with.
 
-        Who is refused whatever the run is not told whether there is one.
+        A caller who may not do it with any run does not learn whether the run exists.
         """
         try:
             run = await self.manager.get_run(run_id)
@@ -62,16 +62,16 @@ class Service:
         """Tell whether the caller may read the tracebacks of a run."""
         try:
             return self.authorize is not None and bool(await self.authorize(request, "read_traceback", run))
-        except HTTPException:  # a way to say no
+        except HTTPException:  # another way to refuse
             return False
 
     async def show(self, request: Request, run: Run) -> dict[str, Any]:
-        """Show a run to a caller; whether the traceback is shown is asked only if there is one."""
+        """Show a run to a caller; ask whether to show the traceback only if there is one."""
         traceback = run.traceback is not None and await self.shows_tracebacks(request, run)
         return run_json(run, traceback=traceback)
 
     async def viewer(self, request: Request, run: Run) -> Callable[[RunEvent], Awaitable[bytes]]:
-        """Make what shows the events of a run to a caller, the last of them with the run as it has ended."""
+        """Make the function that shows a run's events to a caller, the last event with the ended run."""
         traceback = await self.shows_tracebacks(request, run)
 
         async def view(event: RunEvent) -> bytes:
@@ -83,7 +83,7 @@ class Service:
         return view
 
     async def events(self, run_id: int, after: int) -> AsyncIterator[list[RunEvent]]:
-        """Read what is stored of a run's events, a few at a time, so that large ones do not pile up in memory."""
+        """Read a run's stored events, a few at a time, so that large ones do not pile up in memory."""
         while events := await self.manager.read_events(run_id, after=after, limit=PAGE):
             yield events
             if len(events) < PAGE:
@@ -100,7 +100,7 @@ RunId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
 def allowed(action: Action) -> Any:
-    """Depend on that the caller may do something which is not about one run."""
+    """Make a dependency that refuses callers who may not do something that is not about one run."""
 
     async def check(request: Request, service: TheService) -> None:
         await service.check(request, action)
@@ -109,7 +109,7 @@ def allowed(action: Action) -> Any:
 
 
 def allowed_run(action: Action) -> Any:
-    """Depend on the run in the path, with which the caller may do something."""
+    """Make a dependency that reads the run in the path, if the caller may do something with it."""
 
     async def find(request: Request, service: TheService, run_id: RunId) -> Run:
         return await service.find(request, action, run_id)

@@ -1,4 +1,4 @@
-"""Server-Sent Events (HTML Standard, 9.2): a run's events as a response that can be resumed and ends with the run."""
+"""Server-Sent Events (HTML Standard, 9.2): a run's events as a response that ends with the run and can be resumed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from aioruns.web._streams import OpenStreams
 __all__ = ["HEARTBEAT", "event_stream"]
 
 HEARTBEAT: Final = 15.0
-"""Seconds of silence after which a comment is sent: proxies cut connections that say nothing, and a client that has
-vanished without a word is noticed."""
+"""Seconds of silence after which the server sends a comment: proxies close silent connections, and a failed send shows
+that a client has vanished."""
 
 PAGE: Final = 500
-"""Stored events that are read at once, at most."""
+"""The most stored events to read at once."""
 MESSAGE: Final = 64 * 1024
-"""Bytes of stored events beyond which a message is full. No more than one is held for a client that does not read."""
+"""Bytes of stored events beyond which a message is full. A client that does not read makes the server hold one."""
 
 FAREWELL: Final = 1.0
-"""Seconds for which a client that has stopped reading may delay the end of a stream that is ended."""
+"""Seconds for which a client that has stopped reading may delay the end of its stream."""
 
 _HEADERS: Final = {
     "Cache-Control": "no-cache",
@@ -47,26 +47,26 @@ async def event_stream(
     streams: OpenStreams,
     heartbeat: float = HEARTBEAT,
 ) -> Response:
-    """Answer with the events of a run, those that are stored and then each as it is stored.
+    """Answer with the stored events of a run, and then with each new one when it is stored.
 
-    The response ends behind the run's last event. It ends earlier, for the client to come back with ``Last-Event-ID``,
-    when streams are ended, the manager is closed, the store cannot be read, or the run has been pruned.
+    The response ends after the run's last event. It ends earlier if somebody ends the streams, the manager closes, the
+    store cannot be read, or the run has been pruned; the client then resumes with ``Last-Event-ID``.
 
     Args:
-        manager: Where they are read.
-        run: The run as it has just been read.
+        manager: Reads the events.
+        run: The run as just read.
         after: The ``seq`` of the last event that the client has.
-        view: Gives an event as JSON.
-        streams: The open streams that this one will be one of.
-        heartbeat: Seconds of silence after which a comment is sent.
+        view: Returns an event as JSON.
+        streams: The open streams, which this one joins.
+        heartbeat: Seconds of silence after which to send a comment.
 
     Returns:
-        The stream, or 204 if nothing can follow ``after``, which is what stops an ``EventSource``.
+        The stream, or 204 if nothing can follow ``after``, which stops an ``EventSource``.
 
     Raises:
         RunNotFound: The run has been pruned meanwhile.
         StoreUnavailable: The store cannot be read.
-        TooManyStreams: No more streams may be opened.
+        TooManyStreams: As many streams are open as allowed.
     """
     if not run.active and not await manager.read_events(run.id, after=after, limit=1):
         return Response(status_code=204, headers=_HEADERS)
@@ -75,7 +75,7 @@ async def event_stream(
 
 
 class _EventStream(Response):
-    """A response that is a stream of one run's events."""
+    """A response that streams one run's events."""
 
     media_type = "text/event-stream"
 
@@ -94,7 +94,7 @@ class _EventStream(Response):
         self.init_headers(_HEADERS)
         self._manager = manager
         self._run_id = run_id
-        self._seq = after  # of the last event that has been handed to the server
+        self._seq = after  # of the last event that was handed to the server
         self._view = view
         self._streams = streams
         self._heartbeat = heartbeat
@@ -103,9 +103,9 @@ class _EventStream(Response):
         self._client_has_gone = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the run has ended, the client has gone, or the stream is ended from outside.
+        """Send until the run has ended, the client has gone, or somebody ends the stream.
 
-        Cancelled, the response stays incomplete.
+        If this is cancelled, the response stays incomplete.
         """
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         self._sent_at = asyncio.get_running_loop().time()
@@ -115,10 +115,10 @@ class _EventStream(Response):
             async def end_with(part: Awaitable[None]) -> None:
                 try:
                     await part
-                except OSError:  # from send, as ASGI has it
+                except OSError:  # which send raises, as ASGI defines
                     self._client_has_gone = True
                 except (RunNotFound, StoreUnavailable, ManagerClosed):
-                    pass  # which one it is, the client is told when it comes back
+                    pass  # the client gets the error when it reconnects
                 end()
 
             with self._streams.opened(end):
@@ -131,7 +131,7 @@ class _EventStream(Response):
 
     async def _watch_client(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
-            pass  # a body, which nobody asked for
+            pass  # ignore a body
         self._client_has_gone = True
 
     async def _keep_alive(self, send: Send) -> None:
@@ -148,11 +148,11 @@ class _EventStream(Response):
             await self._send_live(send)
 
     async def _send_stored(self, send: Send) -> bool:
-        """Send what is stored, many events in a message; tell whether the last event of the run was among it."""
+        """Send the stored events, many in a message; tell whether the last event of the run was among them."""
         limit = PAGE
         while events := await self._manager.read_events(self._run_id, after=self._seq, limit=limit):
             message, last = await self._fill_message(events)
-            # Where one message was not enough, the rest is let go, and read again when the client has taken this one.
+            # If they do not all fit in the message, drop the rest, and read it again when the client has taken this.
             limit = min(2 * (last.seq - self._seq), PAGE)
             del events
             await self._send(send, message)
@@ -162,7 +162,7 @@ class _EventStream(Response):
         return False
 
     async def _fill_message(self, events: list[RunEvent]) -> tuple[bytes, RunEvent]:
-        """Put events into a message until it is full; return it, and the last of them."""
+        """Put events into a message until it is full; return the message and its last event."""
         blocks: list[bytes] = []
         size, event = 0, events[0]
         for event in events:
@@ -180,13 +180,13 @@ class _EventStream(Response):
                 await self._send(send, await self._block(event))
 
     async def _block(self, event: RunEvent) -> bytes:
-        # In JSON a line break is mere space: within a string it is escaped.
+        # In JSON a raw line break is only white space: strings contain it escaped.
         data = (await self._view(event)).translate(_LINE_BREAKS)
         kind = _NOT_IN_A_LINE.sub("", event.kind).encode(errors="replace")
         return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, kind, data)
 
     async def _send(self, send: Send, body: bytes) -> None:
-        """Hand something to the server; one sender at a time, which waits while the client does not read."""
+        """Hand bytes to the server, one sender at a time; wait while the client does not read."""
         async with self._sending:
             await send({"type": "http.response.body", "body": body, "more_body": True})
         self._sent_at = asyncio.get_running_loop().time()

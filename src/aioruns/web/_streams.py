@@ -1,4 +1,4 @@
-"""The event streams that are open in this process: how many there may be, and how all of them end at once."""
+"""The open event streams of this process: how many there may be, and how all of them end at once."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from typing import ClassVar, Final, Self
 __all__ = ["MAX_STREAMS", "SIGNALS", "OpenStreams", "TooManyStreams", "end_streams", "signals_left_alone"]
 
 MAX_STREAMS: Final = 10_000
-"""How many event streams one router has open at a time, unless it is told otherwise."""
+"""How many event streams one router may have open at once, by default."""
 
 STOPPING: Final = 10.0
-"""Seconds for which streams end as soon as they begin, after a signal: a server that stops has closed its sockets by
-then, and an application that only took note of the signal goes on as before."""
+"""Seconds after a signal during which new streams end at once: within this time a stopping server closes its sockets;
+after it, an application that only took note of the signal goes on as before."""
 
 SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
-"""What servers take as a request to stop; the last is Windows' own."""
+"""The signals that stop servers; the last one exists only on Windows."""
 
 
 class TooManyStreams(Exception):
     """A router has as many event streams open as it may.
 
     Attributes:
-        limit: How many that is.
+        limit: How many it may have.
     """
 
     def __init__(self, limit: int) -> None:
@@ -41,20 +41,20 @@ class TooManyStreams(Exception):
 
 
 def end_streams() -> None:
-    """End every event stream that is open in this process; each response is completed, and its client comes back.
+    """End every open event stream of this process; each response is completed, and its client reconnects.
 
-    A server that shuts down waits for open streams. Under uvicorn and hypercorn they end by themselves, with the signal
-    that stops the server, if it executes on the main thread; elsewhere call this when the shutdown begins. It may be
-    called from any thread and from signal handlers, and does not wait.
+    A server that shuts down waits for open streams. Under uvicorn and hypercorn on the main thread, the signal that
+    stops the server also ends the streams; elsewhere call this when the shutdown begins. You may call it from any
+    thread and from signal handlers; it does not wait.
     """
     for loop, streams in _open.copy().items():
-        with contextlib.suppress(RuntimeError):  # the event loop has been closed, and its streams with it
+        with contextlib.suppress(RuntimeError):  # the event loop is closed, and its streams with it
             loop.call_soon_threadsafe(streams.end)
 
 
 @contextlib.contextmanager
 def signals_left_alone() -> Generator[None]:
-    """Chain no signal handlers within the block: to whoever enters it, a signal does not mean that the server stops."""
+    """Chain no signal handlers within the block, because a signal does not stop the server there."""
     _ChainedHandler.wanted = False
     try:
         yield
@@ -63,10 +63,10 @@ def signals_left_alone() -> Generator[None]:
 
 
 class OpenStreams:
-    """Counts the open event streams of one router, and sees to it that they end with the server.
+    """Counts the open event streams of one router, and makes them end with the server.
 
     Args:
-        limit: How many may be open at a time.
+        limit: How many may be open at once.
     """
 
     def __init__(self, limit: int = MAX_STREAMS) -> None:
@@ -83,10 +83,10 @@ class OpenStreams:
 
     @contextlib.contextmanager
     def opened(self, end: Callable[[], object]) -> Generator[None]:
-        """Be an open stream.
+        """Count a stream as open within the block.
 
         Args:
-            end: Ends the stream; called on its event loop, perhaps at once.
+            end: Ends the stream; called on its event loop, possibly at once.
         """
         loop = asyncio.get_running_loop()
         if (streams := _open.get(loop)) is None:
@@ -105,12 +105,13 @@ class OpenStreams:
 
 
 class _LoopStreams:
-    """The open streams of one event loop. While there are any, the signals that stop its server end them."""
+    """The open streams of one event loop. While there are any, the signals that stop its server also end them."""
 
     def __init__(self) -> None:
         self._ends: set[Callable[[], object]] = set()
         self._handlers: list[_ChainedHandler] = []
-        if _ChainedHandler.wanted and threading.current_thread() is threading.main_thread():  # no other may set them
+        # Only the main thread may set signal handlers.
+        if _ChainedHandler.wanted and threading.current_thread() is threading.main_thread():
             self._handlers = [handler for each in SIGNALS if (handler := _ChainedHandler.install(each))]
 
     def __bool__(self) -> bool:
@@ -134,10 +135,10 @@ _open: Final[dict[asyncio.AbstractEventLoop, _LoopStreams]] = {}
 
 
 class _ChainedHandler:
-    """Stands before the handler that a signal has: it ends the streams, and hands the signal on.
+    """Wraps the handler of a signal: it ends the streams, and then calls that handler.
 
-    asyncio's own handlers (``loop.add_signal_handler``) do nothing: the event loop hears of the signal in another way,
-    which goes on. A signal that no Python function handles is left alone.
+    For signals of ``loop.add_signal_handler``, that handler does nothing; the event loop learns of them in another way,
+    which still works. Signals without a Python handler are left alone.
     """
 
     wanted: ClassVar[bool] = True
@@ -157,7 +158,7 @@ class _ChainedHandler:
         return handler
 
     def remove(self) -> None:
-        """Put the handler behind back; if another has been set meanwhile, that one stays, and may call this one."""
+        """Restore the wrapped handler. If somebody has set another one since, leave it; it may call this one."""
         if signal.getsignal(self._number) is self:
             signal.signal(self._number, self._previous)
 

@@ -1,4 +1,4 @@
-"""The token of the stand-alone application: nothing but the form that asks for it is reached without."""
+"""The token of the stand-alone application: without it, callers reach only the form that asks for it."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from aioruns.web._problems import Refusal, answer_error
 __all__ = ["TokenGate", "check_token"]
 
 _PUBLIC: Final = "/static/"
-"""The dashboard's scripts and styles, which are the same everywhere; the form needs them, too."""
+"""The dashboard's scripts and styles, which are no secret and which the form needs."""
 
 
 def check_token(token: str) -> str:
-    """Return a token if it can be sent in a header.
+    """Return the token if a header can hold it.
 
     Raises:
-        ConfigurationError: It cannot.
+        ConfigurationError: A header cannot hold it.
     """
     if not token or not all("!" <= character <= "~" for character in token):
-        raise ConfigurationError("a token consists of visible ASCII characters, without spaces")
+        raise ConfigurationError("a token must consist of visible ASCII characters, without spaces")
     return token
 
 
 class TokenGate:
-    """Lets requests pass that show the token, as ``Authorization: Bearer`` or as the cookie.
+    """Passes requests that show the token, as ``Authorization: Bearer`` or as the cookie.
 
-    The page's own address may carry it, ``/?token=…``, which sets the cookie. That does not lead elsewhere: a browser
-    that comes from another site would leave a ``SameSite=Strict`` cookie out.
+    The page's own address may also contain it, as ``/?token=…``, which sets the cookie. That answer is the page and not
+    a redirect: after a link from another site, a browser would omit the ``SameSite=Strict`` cookie.
 
     Args:
-        app: What answers these requests.
+        app: Answers the requests that pass.
         token: The token.
         login: The page that asks for it.
     """
@@ -49,12 +49,12 @@ class TokenGate:
     def __init__(self, app: ASGIApp, token: str, login: Asset) -> None:
         self._app = app
         self._token = _digest(token)
-        # Whoever finds the cookie has not got the token that the user may have given to several servers.
+        # Whoever finds the cookie does not have the token, which the user may use for several servers.
         self._cookie = _digest(f"cookie:{token}")
         self._login = login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that shows the token; ask the others for it."""
+        """Answer a request that shows the token, and ask for the token otherwise."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -71,7 +71,7 @@ class TokenGate:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._is_token(given.strip()):
             return True
-        # Not `request.cookies`: of two of one name, set for paths within each other, it keeps one.
+        # Not `request.cookies`: of two cookies with one name, set for nested paths, it keeps only one.
         pairs = (pair.strip().partition("=") for pair in request.headers.get("cookie", "").split(";"))
         ours = _cookie_name(request)
         return any(name == ours and _equal(value, self._cookie) for name, _, value in pairs)
@@ -105,12 +105,12 @@ def _place(request: Request) -> str:
 
 
 def _cookie_name(request: Request) -> str:
-    """Name the cookie after the port: browsers send a cookie to every port of a host, where other servers may be."""
+    """Name the cookie after the port: browsers send a cookie to every port of a host, and so to other servers."""
     return f"aioruns-{host_and_port(request.scope)[1] or request.url.scheme}"
 
 
 def _digest(text: str) -> str:
-    """Return text of one length, so that comparing tells nothing of the length of a secret either."""
+    """Hash a text to a fixed length, so that comparing does not reveal the length of a secret either."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""What is asked and answered: pydantic models for the checks and the OpenAPI document, msgspec for the bytes.
+"""Requests and answers: pydantic models check them and make the OpenAPI document, msgspec makes the bytes.
 
-The models of answers say which attributes of a value are shown. Encoding is msgspec's: it takes stored JSON as it is,
-so that neither the size nor the depth of what a job returned matters here.
+The models of answers define which attributes of a value the API shows. msgspec copies stored JSON as it is, so neither
+the size nor the depth of a job's result matters here.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ __all__ = [
 ]
 
 MAX_ID: Final = 2**63 - 1
-"""The highest id that a run may have."""
+"""The highest possible id of a run."""
 
 Name = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-"""A key, a tag, and the like: what the manager takes as a name."""
+"""A key, a tag or the like, as the manager takes it."""
 
 
 class _Asked(BaseModel):
@@ -62,16 +62,19 @@ class StartRequest(_Asked):
     key: Name | None = Field(default=None, description="What the run is exclusive over.")
     on_conflict: Literal["reject", "join"] = Field(
         default="reject",
-        description="If the key is held: `reject` is a 409, `join` gives the run that holds it.",
+        description="If the key is held, `reject` answers 409, and `join` answers with the run that holds it.",
     )
     idempotency_key: Name | None = Field(
-        default=None, description="Name of this start: a second one under it answers with the first one's run."
+        default=None, description="Name of this start: a second start with it answers with the first one's run."
     )
     timeout: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Seconds one attempt may execute; null for the job's own."
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that one attempt may execute; null for the job's own.",
     )
-    tags: list[Name] = Field(default=[], max_length=100, description="Labels to find the run by.")
-    triggered_by: Name | None = Field(default="http", description="Who or what starts it.")
+    tags: list[Name] = Field(default=[], max_length=100, description="Labels by which to find the run.")
+    triggered_by: Name | None = Field(default="http", description="Who or what starts the run.")
 
     @field_validator("on_conflict")
     @classmethod
@@ -84,7 +87,7 @@ class StartRequest(_Asked):
 class CancelRequest(_Asked):
     """Why a run is to end."""
 
-    reason: str | None = Field(default=None, description="Stored, cut to 1 KiB, and shown to who looks at the run.")
+    reason: str | None = Field(default=None, description="Why, cut to 1 KiB; readers of the run see it.")
 
 
 class ProgressView(BaseModel):
@@ -105,11 +108,11 @@ class RunSummary(BaseModel):
     active: bool = Field(description="Whether it has not ended.")
     key: str | None
     attempt: int
-    timeout: float | None = Field(description="Seconds one attempt may execute; null for no limit.")
+    timeout: float | None = Field(description="Seconds that one attempt may execute; null for no limit.")
     tags: list[str]
     triggered_by: str | None
-    retry_of: int | None = Field(description="The run that this one is another try of.")
-    error: str | None = Field(description="What ended it, if it failed.")
+    retry_of: int | None = Field(description="The run that this one retries.")
+    error: str | None = Field(description="What ended it, unless it is active or `completed`.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -119,7 +122,7 @@ class RunSummary(BaseModel):
 
 
 class RunView(RunSummary):
-    """A run with everything that is known of it."""
+    """A run with everything that is known about it."""
 
     idempotency_key: str | None
     arguments: dict[str, Any] | None = Field(description="By name; null for a bare coroutine.")
@@ -143,7 +146,7 @@ class EventView(BaseModel):
     kind: str
     attempt: int
     data: JsonValue
-    run: RunView | None = Field(default=None, description="The run as it has ended: only in its last event.")
+    run: RunView | None = Field(default=None, description="The ended run; only in its last event.")
 
 
 class EventPage(BaseModel):
@@ -159,8 +162,8 @@ class JobView(BaseModel):
     name: str
     description: str
     arguments: dict[str, Any] = Field(description="JSON Schema (2020-12) of `args`.")
-    timeout: float | None = Field(description="Seconds one attempt may execute; null for no limit.")
-    cancel_grace: float | None = Field(description="Seconds between asking a run to end and cancelling it.")
+    timeout: float | None = Field(description="Seconds that one attempt may execute; null for no limit.")
+    cancel_grace: float | None = Field(description="Seconds between asking a function to end and cancelling its task.")
 
 
 class JobList(BaseModel):
@@ -170,7 +173,7 @@ class JobList(BaseModel):
 
 
 class Health(BaseModel):
-    """That all is well."""
+    """The server is healthy."""
 
     status: Literal["ok"]
 
@@ -181,7 +184,7 @@ def summary_json(run: Run) -> dict[str, Any]:
 
 
 def run_json(run: Run, *, traceback: bool) -> dict[str, Any]:
-    """Show a run, with its traceback or without."""
+    """Show a run, with or without its traceback."""
     return summary_json(run) | {
         "idempotency_key": run.idempotency_key,
         "arguments": _stored(run.arguments_json),
@@ -191,7 +194,7 @@ def run_json(run: Run, *, traceback: bool) -> dict[str, Any]:
 
 
 def event_json(event: RunEvent, *, traceback: bool) -> dict[str, Any]:
-    """Show an event, with the traceback of a log line or without."""
+    """Show an event, with or without the traceback of a log line."""
     data: Any = _stored(event.data_json)
     if not traceback and event.kind == "log" and '"traceback"' in event.data_json:
         line = event.data
@@ -211,6 +214,6 @@ def _stored(text: str | None) -> msgspec.Raw | None:
 
 
 def answer(value: Any, status: int = 200, *, location: str | None = None) -> Response:
-    """Answer with a value as JSON, and say where it is to be found."""
+    """Answer with a value as JSON, and with its location if given."""
     headers = None if location is None else {"Location": location}
     return Response(msgspec.json.encode(value), status, headers, "application/json")

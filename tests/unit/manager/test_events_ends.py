@@ -161,7 +161,7 @@ async def test_input_that_makes_no_sense_is_refused(manager: RunManager) -> None
     for run_id in ("1", None, 1.0, True):
         with pytest.raises(ConfigurationError, match="a run's id is a whole number"):
             manager.stream_events(run_id)
-    with pytest.raises(ConfigurationError, match="after is the seq of the last event"):
+    with pytest.raises(ConfigurationError, match="after must be the seq of the last event"):
         manager.stream_events(1, after=-1)
     for limit in (0, -1, 1001):
         with pytest.raises(ConfigurationError, match="limit must be between 1 and 1000"):

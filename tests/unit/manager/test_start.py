@@ -120,7 +120,7 @@ async def test_arguments_that_do_not_fit_their_hints_are_refused(manager: RunMan
 @pytest.mark.parametrize(
     ("what", "advice"),
     [
-        (take, r"call the job to say what is to run: take\(…\)"),
+        (take, r"call the job to say what to run: take\(…\)"),
         (42, "not int"),
         (None, "not NoneType"),
         ("take", "not str"),

@@ -1,4 +1,4 @@
-"""What every store promises, one test for each promise; one module for each group of verbs."""
+"""The promises of every store, with one test for each promise and one module for each group of verbs."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class StoreContract(
     Watching,
     OpeningAndClosing,
 ):
-    """The suite that every store passes: each verb of ``aioruns.abc.Store``, and the rules that hold for all of them.
+    """The suite that every store must pass. It tests each verb of ``aioruns.abc.Store``, and the rules for all verbs.
 
-    Subclass it in a test module, and give it a fixture ``make_store``: a function that returns a new store, not opened,
-    on the same data each time it is called in one test, and on empty data in the next test. The tests are collected
-    with the subclass; pytest-asyncio may be in strict mode or in auto mode::
+    Subclass it in a test module, and give it a fixture ``make_store``: a function that returns a new store, not opened.
+    Within one test all its stores share their data; each test begins with empty data. pytest collects the tests with
+    the subclass; pytest-asyncio may be in strict or auto mode::
 
         class TestMyStore(StoreContract):
             @pytest.fixture
             def make_store(self, tmp_path):
                 return lambda: MyStore(tmp_path / "runs")
 
-    Names of tests bear the id of the invariant that they keep, where there is one.
+    The name of a test contains the id of the invariant that it checks, if there is one.
 
     Attributes:
-        shareable: Whether several stores can be open on the same data. If not, what concerns several is skipped.
+        shareable: Whether several stores can be open on the same data. If not, tests that need several are skipped.
     """

@@ -1,4 +1,4 @@
-"""Cancel requests: intent is recorded, from anywhere, once; what does not execute ends at once."""
+"""Cancel requests: the store records the first one, from anywhere; a run that does not execute ends at once."""
 
 from __future__ import annotations
 

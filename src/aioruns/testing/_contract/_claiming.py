@@ -1,4 +1,4 @@
-"""Claiming runs: from pending to running, once, by their owner alone."""
+"""Claiming runs: only the owner takes a run from ``pending`` to ``running``, and only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening and closing: what is stored outlives the store, and a closed one says so."""
+"""Opening and closing: stored data outlives the store, and a closed store raises."""
 
 from __future__ import annotations
 

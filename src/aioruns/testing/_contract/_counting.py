@@ -1,4 +1,4 @@
-"""Counting runs: which are counted, in which period, and in which class of durations."""
+"""Counting runs: which runs count, in which period, and in which class of durations."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Counts(ContractCase):
         for took in (micros - 1, micros):
             await owner.finish(await owner.insert(), RunStatus.FAILED, at=NOW + took)
         found = [(each.status, each.longer_than, each.runs) for each in await _counts(owner)]
-        if shorter is None:  # the clock was set back: it took no time
+        if shorter is None:  # the clock was set back, so the run took no time
             assert found == [(RunStatus.FAILED, 0.0, 2)]
         else:
             assert sorted(found) == [(RunStatus.FAILED, shorter, 1), (RunStatus.FAILED, seconds, 1)]

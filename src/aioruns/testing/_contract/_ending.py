@@ -1,4 +1,4 @@
-"""Ending runs: the last events, the terminal row and its event in one piece, once, by their owner alone."""
+"""Ending runs: only the owner stores the last events, the terminal row and its event; in one piece, and only once."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class Endings(ContractCase):
 
     async def test_T2_run_that_was_never_running_is_not_completed(self, owner: Owner) -> None:
         run = await owner.insert(status=RunStatus.PENDING)
-        with pytest.raises(Exception) as refused:  # noqa: PT011 - it is the caller's bug: no error is promised
+        with pytest.raises(Exception) as refused:  # noqa: PT011 - it is the caller's bug, so the protocol names no error
             await owner.finish(run, RunStatus.COMPLETED, result_json="3", events=[said(1)])
         assert not isinstance(refused.value, StoreUnavailable)  # that would mean: try again
         assert await owner.read(run) == run

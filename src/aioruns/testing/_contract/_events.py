@@ -1,4 +1,4 @@
-"""Events: numbered without a gap whoever writes them, each once, and only while the run is its owner's."""
+"""Events: numbered without a gap, whoever writes them; stored once each, and only while the run is its owner's."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class Events(ContractCase):
 
 
 async def _write(owner: Owner, run: Run) -> None:
-    """Append until that is refused."""
+    """Append until the store refuses."""
     for ordinal in itertools.count(1, 2):
         await owner.store.append_events(run.id, owner.fence, [said(ordinal), said(ordinal + 1)])
 

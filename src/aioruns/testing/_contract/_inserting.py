@@ -1,4 +1,4 @@
-"""Inserting runs: what is stored, and what a repeated insert gives."""
+"""Inserting runs: what an insert stores, and what a repeated one answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Inserts"]
 
 
 class Inserts(ContractCase):
-    """``insert_run``, for what nothing stands in the way of."""
+    """``insert_run`` when no other run stands in the way."""
 
     async def test_inserted_run_is_stored_as_it_was_given(self, owner: Owner) -> None:
         new = owner.new(

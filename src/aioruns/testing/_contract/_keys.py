@@ -1,4 +1,4 @@
-"""Keys and idempotency keys: who holds one, who is told so, and when it comes free."""
+"""Keys and idempotency keys: which run holds a key, what other starts learn, and when the key is free again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Keys"]
 
 
 class Keys(ContractCase):
-    """``insert_run``, for what may meet another run."""
+    """``insert_run`` when another run may stand in the way."""
 
     @pytest.mark.parametrize("status", sorted(ACTIVE))
     async def test_X1_key_is_held_by_an_active_run(self, owner: Owner, status: RunStatus) -> None:

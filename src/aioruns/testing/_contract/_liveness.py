@@ -1,4 +1,4 @@
-"""Leases and rescue: runs of the dead are ended, once; runs of the living are never touched."""
+"""Leases and rescue: a rescue ends the runs of dead managers, once, and never touches those of live ones."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Liveness(ContractCase):
         await asyncio.sleep(0)
         rescue.cancel()
         await asyncio.wait((rescue,))
-        while (await other.read(run)).active:  # the one that was cancelled may hold on for a moment
+        while (await other.read(run)).active:  # the cancelled call may take a moment longer
             await other.store.rescue_orphans(now=lambda: NOW + 9)
         assert statuses_of(await other.events(run)) == ["running", "interrupted"]
 

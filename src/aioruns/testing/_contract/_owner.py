@@ -1,4 +1,4 @@
-"""What the suite is written with: an open store with the manager that it serves, and values to give to it."""
+"""Tools of the suite: an open store with the manager that it serves, and values for its verbs."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ FAR: Final = 10_000
 
 
 def said(ordinal: int, *, kind: str = "log", data: str | None = None, at: int = NOW) -> NewEvent:
-    """Make an event; by default, a log line that bears the ordinal."""
+    """Make an event; by default, a log line that contains the ordinal."""
     return NewEvent(ordinal, at, kind, f'{{"ordinal":{ordinal}}}' if data is None else data)
 
 
 def statuses_of(events: Iterable[RunEvent]) -> list[str]:
-    """Give the statuses that a stream passes through."""
+    """Return the statuses that a stream passes through."""
     return [event.data["status"] for event in events if event.kind == "status"]
 
 
 def check_gapless(events: Iterable[RunEvent]) -> None:
-    """Check that a stream is numbered 1, 2, 3 and so on."""
+    """Check that the events of a stream are numbered 1, 2, 3 and so on."""
     sequence = [event.seq for event in events]
     assert sequence == list(range(1, len(sequence) + 1))
 
@@ -60,7 +60,7 @@ class Owner:
         return NewRun(**{**defaults, **fields})
 
     async def insert(self, **fields: Any) -> Run:
-        """Insert a run that nothing stands in the way of."""
+        """Insert a run when no other run stands in the way."""
         run, inserted = await self.store.insert_run(self.new(**fields))
         assert inserted
         return run
@@ -83,7 +83,7 @@ class Owner:
         return await self.store.finish_run(run.id, self.fence, Ending(status=status, at=at, **fields))
 
     async def read(self, run: Run) -> Run:
-        """Read a run that there is."""
+        """Read a run that must exist."""
         found = await self.store.get_run(run.id)
         assert found is not None
         return found
@@ -95,7 +95,7 @@ class Owner:
 
 @contextlib.asynccontextmanager
 async def serving(store: Store) -> AsyncGenerator[Owner]:
-    """Open a store and acquire a lease for its manager; close it and let go of the lease at the end."""
+    """Open a store and acquire a lease for its manager; close the store and let the lease go at the end."""
     owner = Owner(store)
     await store.open()
     try:
@@ -114,19 +114,19 @@ class ContractCase:
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
-        """Give a function that makes stores on the same data; subclasses override this."""
+        """Return a function that makes stores on the same data; subclasses override this."""
         raise NotImplementedError("override the fixture make_store")
 
     @pytest_asyncio.fixture
     async def owner(self, make_store: Callable[[], Store]) -> AsyncIterator[Owner]:
-        """Give an open store whose manager has its lease."""
+        """Yield an open store whose manager has its lease."""
         async with serving(make_store()) as owner:
             yield owner
 
     @pytest_asyncio.fixture
     async def other(self, owner: Owner, make_store: Callable[[], Store]) -> AsyncIterator[Owner]:
-        """Give a second one on the same data."""
-        del owner  # it is open already
+        """Yield a second store on the same data."""
+        del owner  # requested only so that it opens first
         self.skip_unless_shareable()
         async with serving(make_store()) as other:
             yield other

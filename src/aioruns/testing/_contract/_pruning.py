@@ -1,4 +1,4 @@
-"""Pruning: old finished runs go with all that belongs to them, others stay."""
+"""Pruning: it deletes old finished runs with all that belongs to them, and leaves others alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Pruning"]
 
 
 async def pruned(owner: Owner, finished_before: int, *, after: int = 0) -> list[int]:
-    """Prune until nothing is left to prune; return the ids, in order."""
+    """Prune until nothing is left to prune; return the ids of the deleted runs in order."""
     gone: list[int] = []
     while some := await owner.store.prune_runs(finished_before=finished_before, limit=10, after=after):
         gone += some

@@ -1,4 +1,4 @@
-"""Reading runs, what text survives, and that a write shows everywhere when it returns."""
+"""Reading runs: any text survives, and every connection sees a write when it returns."""
 
 from __future__ import annotations
 

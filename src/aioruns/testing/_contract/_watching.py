@@ -1,4 +1,4 @@
-"""What other processes write: waiting for it, and what it has done to the runs of a manager."""
+"""Writes of other processes: wait for them, and read what they have changed in a manager's runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from aioruns.testing._contract._owner import NOW, ContractCase, Owner, said
 __all__ = ["Watching"]
 
 QUIET: Final = 0.25
-"""Seconds in which what has changed is noticed: several times the delay that is promised."""
+"""Seconds within which a store must notice a change: several times the promised delay."""
 LATE: Final = 10.0
-"""Seconds after which what has not been noticed never will be."""
+"""Seconds after which a store that has not noticed a change never will."""
 
 
 class Watching(ContractCase):
@@ -63,7 +63,7 @@ class Watching(ContractCase):
         assert await owner.read(run) == run
 
     async def test_own_commits_are_no_news(self, owner: Owner) -> None:
-        # A wait may end in vain now and then, but not each time.
+        # A wait may report a false alarm now and then, but not every time.
         for _ in range(5):
             waiting = asyncio.ensure_future(owner.store.wait_changed(timeout=QUIET))
             await owner.finish(await owner.insert())
@@ -104,6 +104,6 @@ class Watching(ContractCase):
 
 
 async def _settle(owner: Owner) -> None:
-    """Wait until there is no news."""
+    """Wait until no wait reports a change any more."""
     while await owner.store.wait_changed(timeout=QUIET):
         pass

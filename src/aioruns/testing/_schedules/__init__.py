@@ -1,4 +1,4 @@
-"""Seeded schedules: programs that run in an order which is drawn from a seed, and can be replayed."""
+"""Seeded schedules: run a program in an order drawn from a seed, which can be replayed."""
 
 from aioruns.testing._schedules._loop import ShuffledEventLoop
 from aioruns.testing._schedules._running import Scenario, run_schedule, run_schedules

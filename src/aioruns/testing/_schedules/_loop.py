@@ -26,11 +26,11 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 AT_ONCE: Final = 1_000_000
-"""Callbacks that may run while time stands still; a program that needs more goes round in circles."""
+"""The most callbacks to run while time stands still; a program that needs more goes round in circles."""
 
 
 class _Ready(NamedTuple):
-    """A callback that is ready, in the order in which it runs."""
+    """A ready callback; they sort in the order in which they run."""
 
     place: float
     number: int
@@ -40,7 +40,7 @@ class _Ready(NamedTuple):
 
 
 class _Timer(NamedTuple):
-    """A callback that will be ready, in the order in which it is due."""
+    """A callback with a time; they sort in the order in which they are due."""
 
     due: float
     number: int
@@ -48,28 +48,28 @@ class _Timer(NamedTuple):
 
 
 class ShuffledEventLoop(PlainEventLoop):
-    """An event loop for tests: it runs what is ready in an order that is drawn from a seed.
+    """An event loop for tests: it runs ready callbacks in an order drawn from a seed.
 
-    The same program with the same seed runs in the same order, in every process. What is drawn:
+    The same program with the same seed runs in the same order, in every process. The loop draws these orders:
 
     - **Tasks** go on in any order, however they were created or woken. Some are quick and some are slow.
     - **Timers** that are due at the same time fire in any order.
-    - **Other callbacks** keep the order that asyncio promises for ``call_soon`` among those that the same task, or the
-      same thread, has scheduled; any others may come between them.
+    - **Other callbacks** keep the order that asyncio promises for ``call_soon`` if the same task or the same thread has
+      scheduled them; others may come between them.
 
     ``time()`` is virtual: it starts at 0, stands still while anything is ready, and then jumps to the next timer. A
     program that sleeps for an hour takes no longer than one that does not.
 
     There is no I/O: no sockets, pipes, signals or subprocesses. ``run_in_executor(None, …)``, and so
-    ``asyncio.to_thread``, calls the function on the event loop, in a turn of its own. With an executor it uses that,
-    and time stands still until it has answered. Other threads are not waited for; see ``threadless``.
+    ``asyncio.to_thread``, calls the function on the event loop, in a turn of its own. If you give an executor, the loop
+    uses it, and time stands still until it has answered. The loop does not wait for other threads; see ``threadless``.
 
     Args:
-        seed: What the order is drawn from.
+        seed: Determines the order.
         time_limit: Virtual seconds after which a program that has not ended counts as a deadlock.
 
     Attributes:
-        on_step: Called before each callback with the name of its task or its function, for a trace; None at first.
+        on_step: Called before each callback with the name of its task or function, for a trace; None at first.
     """
 
     def __init__(self, seed: int = 0, *, time_limit: float = 600.0) -> None:
@@ -79,7 +79,7 @@ class ShuffledEventLoop(PlainEventLoop):
         self._time_limit = time_limit
         self._race = Race(seed)
         self._place = 0.0
-        self._source = self._race.source()  # of what is running now, and so of what it schedules
+        self._source = self._race.source()  # of the running callback, and so of those that it schedules
         self._sources: WeakKeyDictionary[asyncio.Task[Any], Source] = WeakKeyDictionary()
         self._awaits: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
         self._cancels: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
@@ -103,7 +103,7 @@ class ShuffledEventLoop(PlainEventLoop):
         """See asyncio.
 
         Raises:
-            Deadlock: Nothing is ready, no timer is set, and no executor is at work; or the time limit is over.
+            Deadlock: Nothing is ready, no timer is set and no executor is busy; or the time limit has passed.
         """
         self._check_closed()
         if self.is_running() or asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
@@ -118,7 +118,7 @@ class ShuffledEventLoop(PlainEventLoop):
                 if not self._ready:
                     self._wait()
                 self._step()
-            for _ in tuple(self._ready):  # asyncio, too, ends behind what was ready when it was stopped
+            for _ in tuple(self._ready):  # like asyncio, first run what was ready when the loop was stopped
                 self._step()
         finally:
             self._stopping = False
@@ -130,7 +130,7 @@ class ShuffledEventLoop(PlainEventLoop):
         """See asyncio.
 
         Raises:
-            Deadlock: It can never complete.
+            Deadlock: The future can never complete.
         """
         self._check_closed()
         is_new = not asyncio.isfuture(future)
@@ -144,7 +144,7 @@ class ShuffledEventLoop(PlainEventLoop):
             self.run_forever()
         except BaseException:
             if is_new and main.done() and not main.cancelled():
-                main.exception()  # it is on its way to the caller, and need not be logged
+                main.exception()  # the caller gets it, so asyncio need not log it
             raise
         finally:
             main.remove_done_callback(stop)
@@ -190,7 +190,7 @@ class ShuffledEventLoop(PlainEventLoop):
                 task.cancel()
         self._ran_at_once += 1
         if self._ran_at_once > AT_ONCE:
-            raise self._deadlock(f"{AT_ONCE:,} callbacks have run while time stood still, and there is no end")
+            raise self._deadlock(f"{AT_ONCE:,} callbacks have run while time stood still, and there are more")
 
     def _take_from_threads(self) -> None:
         while not self._from_threads.empty():
@@ -227,7 +227,7 @@ class ShuffledEventLoop(PlainEventLoop):
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        """See asyncio, but for the order: see the class."""
+        """See asyncio; for the order, see the class."""
         self._check_closed()
         handle = asyncio.Handle(callback, args, self, context)
         task = _task_of(callback)
@@ -240,7 +240,7 @@ class ShuffledEventLoop(PlainEventLoop):
     def call_soon_threadsafe(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        """See asyncio. What other threads schedule keeps its order; when it comes is not drawn from the seed."""
+        """See asyncio. Callbacks from other threads keep their order; the seed does not decide when they come."""
         if self._thread == threading.get_ident():
             return self.call_soon(callback, *args, context=context)
         self._check_closed()
@@ -260,7 +260,7 @@ class ShuffledEventLoop(PlainEventLoop):
         """See asyncio; the time is virtual."""
         self._check_closed()
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        due = round(when, 6)  # sums of decimal fractions differ in their last digits
+        due = round(when, 6)  # equal sums of decimal fractions may differ in their last digits
         if due <= self._time:
             self._enqueue(handle, self._race.source())
         else:
@@ -268,14 +268,14 @@ class ShuffledEventLoop(PlainEventLoop):
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """A timer tells that it is cancelled; it is dropped when it is due."""
+        """Ignore that a timer was cancelled: it is dropped when it is due."""
 
     def new_source(self) -> Source:
-        """Make a source of callbacks that keep their order among each other, as those of a thread do."""
+        """Make a source whose callbacks keep their order among each other, like those of a thread."""
         return self._race.source()
 
     def call_in_turn(self, source: Source, callback: Callable[[*Ts], object], *args: *Ts) -> None:
-        """Schedule a callback behind those that the same source has scheduled before."""
+        """Schedule a callback after those that the same source has scheduled before."""
         self._check_closed()
         self._enqueue(asyncio.Handle(callback, args, self), source, in_turn=True)
 
@@ -294,23 +294,23 @@ class ShuffledEventLoop(PlainEventLoop):
     # Cancelling at an await
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        """See asyncio. Tasks without a name are numbered by event loop, so that they have the same in each replay."""
+        """See asyncio. Each event loop numbers unnamed tasks anew, so that they have the same names in each replay."""
         task = super().create_task(coro, **options)
         if getattr(coro, "cr_suspended", False):  # an eager task has taken its first step
             self._awaits[task] = 1
         return task
 
     def awaits(self, task: asyncio.Task[Any]) -> int:
-        """Return how many times a task has waited so far: how often it has given the turn back to the event loop."""
+        """Return how many times a task has waited so far: how often it has yielded to the event loop."""
         return self._awaits.get(task, 0)
 
     def cancel_at(self, task: asyncio.Task[Any], number: int) -> None:
-        """Cancel a task when it waits for the n-th time, counted from its first step; at 0 before that step.
+        """Cancel a task when it waits for the ``number``-th time; with 0, before its first step.
 
-        Nothing happens if it ends before.
+        Nothing happens if the task ends before.
 
         Raises:
-            ValueError: It has waited more often already.
+            ValueError: The task has already waited more often.
         """
         if number < self.awaits(task):
             raise ValueError(f"{task.get_name()} has waited {self.awaits(task)} times already")
@@ -322,7 +322,7 @@ class ShuffledEventLoop(PlainEventLoop):
     # Threads
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Call a function in a turn of its own on the event loop; or by an executor, if one is given."""
+        """Call a function on the event loop, in a turn of its own; or in an executor, if you give one."""
         self._check_closed()
         if executor is not None:
             return self._execute(executor, functools.partial(func, *args))
@@ -346,15 +346,15 @@ class ShuffledEventLoop(PlainEventLoop):
         return answer
 
     def set_default_executor(self, executor: Executor) -> None:
-        """Not supported: without an executor, functions are called on the event loop."""
+        """Not supported: without an executor, the event loop calls functions itself."""
         raise NotImplementedError("a ShuffledEventLoop has no default executor: give yours to run_in_executor")
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """See asyncio; there is none."""
+        """See asyncio; there is no default executor."""
 
 
 def _task_of(callback: object) -> asyncio.Task[Any] | None:
-    """Find the task that goes on by a callback; ``call_soon(task.cancel)`` is a callback like others."""
+    """Return the task that a callback resumes, or None; ``call_soon(task.cancel)`` is an ordinary callback."""
     owner = getattr(callback, "__self__", None)
     if not isinstance(owner, asyncio.Task) or hasattr(asyncio.Task, getattr(callback, "__name__", "")):
         return None

@@ -18,14 +18,14 @@ def _mix(state: int) -> int:
 
 
 class Source:
-    """Where callbacks come from: a task, a timer, a thread. It has random numbers of its own.
+    """A source of callbacks (a task, a timer, a thread) with random numbers of its own.
 
-    So the place of a callback depends on the seed, on its source, and on how many callbacks that had before; not on
-    the order in which callbacks of several sources were scheduled, which an iteration over a set may decide.
+    So the place of a callback depends on the seed, its source, and how many callbacks the source had before, but not on
+    the order in which several sources schedule theirs, which an iteration over a set may decide.
 
     Attributes:
-        number: How many sources were there before it.
-        pace: How long its callbacks take to have their turn, on average: from 1 to 100.
+        number: How many sources were made up to this one.
+        pace: How long its callbacks wait for their turn, on average: from 1 to 100.
         latest: Place of the last of its callbacks that keep their order.
     """
 
@@ -43,7 +43,7 @@ class Source:
         return (_mix(self._state) >> 11) * 2.0**-53
 
     def place(self, now: float, *, in_turn: bool) -> float:
-        """Draw the place of a callback behind ``now``; if it is to keep its order, behind those that were drawn so."""
+        """Draw a callback's place after ``now``; with ``in_turn``, also after the earlier ones that were in turn."""
         delay = -self.pace * math.log1p(-self._draw())
         if not in_turn:
             return now + delay
@@ -52,13 +52,13 @@ class Source:
 
 
 class Race:
-    """Sources of callbacks, each with a pace of its own, so that some are overtaken by many others.
+    """Makes sources of callbacks, each with a pace of its own, so that many others overtake a slow one.
 
-    With one pace for all, this would be a fair draw among what is ready. But the order that breaks a program is often
-    one in which a single task stands still while all others go on for long.
+    With one pace for all, this would be a fair draw among the ready callbacks. But the order that breaks a program is
+    often one in which a single task stands still while all others go on for long.
 
     Args:
-        seed: What everything is drawn from.
+        seed: Determines every draw.
     """
 
     def __init__(self, seed: int) -> None:
@@ -66,6 +66,6 @@ class Race:
         self._sources = 0
 
     def source(self) -> Source:
-        """Enter another source."""
+        """Make another source."""
         self._sources += 1
         return Source(self._seed, self._sources)

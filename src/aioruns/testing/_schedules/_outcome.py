@@ -1,4 +1,4 @@
-"""What a function came to, kept until the future that stands for it is told."""
+"""The outcome of a function, kept until a future gets it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Outcome"]
 
 
 class Outcome:
-    """The value or the error of a function, which is called here and now.
+    """Calls a function at once, and keeps its value or error.
 
     Attributes:
         value: What it returned.
@@ -24,7 +24,7 @@ class Outcome:
         self.error: BaseException | None = None
         try:
             self.value = function()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the waiter gets it
             self.error = error
 
     def tell(self, future: asyncio.Future[Any]) -> None:

@@ -19,7 +19,7 @@ log = logging.getLogger("asyncio")
 
 
 class PlainEventLoop(asyncio.AbstractEventLoop):
-    """What every event loop does in the same way; see asyncio for its methods."""
+    """Does what every event loop does in the same way; see asyncio for its methods."""
 
     def __init__(self) -> None:
         self._task_numbers = itertools.count(1)
@@ -40,7 +40,7 @@ class PlainEventLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
         **options: Any,
     ) -> asyncio.Task[T]:
-        """See asyncio. Tasks without a name are numbered by event loop, so that they have the same in each replay."""
+        """See asyncio. Each event loop numbers unnamed tasks anew, so that they have the same names in each replay."""
         if self.is_closed():
             raise RuntimeError("Event loop is closed")
         name = name or f"Task-{next(self._task_numbers)}"
@@ -61,11 +61,11 @@ class PlainEventLoop(asyncio.AbstractEventLoop):
         return self._task_factory
 
     def note_asyncgen(self, agen: AsyncGenerator[Any, Any]) -> None:
-        """Remember an asynchronous generator that begins; a hook of ``sys``."""
+        """Remember a new asynchronous generator; a hook of ``sys``."""
         self._asyncgens[agen] = None
 
     def finalize_asyncgen(self, agen: AsyncGenerator[Any, Any]) -> None:
-        """Close an asynchronous generator that nobody refers to any more; a hook of ``sys``."""
+        """Close an asynchronous generator without references; a hook of ``sys``."""
         self._asyncgens.pop(agen, None)
         if not self.is_closed():
             self.call_soon_threadsafe(self.create_task, agen.aclose())
@@ -100,7 +100,7 @@ class PlainEventLoop(asyncio.AbstractEventLoop):
                 self.default_exception_handler(context)
             else:
                 self._exception_handler(self, context)
-        except Exception as error:  # noqa: BLE001 - the handler's own: there is nobody else to tell
+        except Exception as error:  # noqa: BLE001 - the handler itself raised, and nobody else can handle that
             self.default_exception_handler(
                 {"message": "Unhandled error in exception handler", "exception": error, "context": context}
             )

@@ -1,4 +1,4 @@
-"""``run_schedule`` and ``run_schedules``: a scenario under one seed, and under many."""
+"""``run_schedule`` and ``run_schedules``: run a scenario under one seed, and under many."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Scenario = Callable[[random.Random], Coroutine[Any, Any, T]]
 
 
 def run_schedule(scenario: Scenario[T], seed: int) -> T:
-    """Run a scenario in the order that belongs to a seed, without threads, and return what it returns.
+    """Run a scenario without threads in the order of a seed, and return what it returns.
 
     Args:
-        scenario: Called with a source of random numbers, which is seeded as well.
-        seed: What the order is drawn from.
+        scenario: Called with random numbers of the same seed.
+        seed: Determines the order.
 
     Raises:
-        Deadlock: It can never end.
-        Exception: Whatever the scenario, or a callback of the event loop, has raised.
+        Deadlock: The scenario can never end.
+        Exception: Whatever the scenario, or a callback of the event loop, raised.
     """
     unhandled: list[dict[str, Any]] = []
 
@@ -38,13 +38,13 @@ def run_schedule(scenario: Scenario[T], seed: int) -> T:
     loop = ShuffledEventLoop(seed)
     loop.set_exception_handler(note)
     collecting = gc.isenabled()
-    gc.disable()  # what is finalized when it collects would come at a moment that is not drawn
+    gc.disable()  # it would run finalizers at moments that the seed does not decide
     try:
         with threadless(), asyncio.Runner(loop_factory=lambda: loop) as runner:
             try:
                 result = runner.run(scenario(random.Random(seed)))
             except BaseException:
-                with contextlib.suppress(Deadlock):  # what made the scenario fail may make its clean-up fail too
+                with contextlib.suppress(Deadlock):  # the scenario's clean-up may fail for the same reason
                     runner.close()
                 raise
     finally:
@@ -56,10 +56,10 @@ def run_schedule(scenario: Scenario[T], seed: int) -> T:
 
 
 def run_schedules(scenario: Scenario[object], seeds: Iterable[int]) -> int:
-    """Run a scenario under many seeds, and return under how many.
+    """Run a scenario under many seeds, and return the number of seeds.
 
     Raises:
-        Exception: Whatever the first failure is, with a note that tells the seed and the line that replays it.
+        Exception: The first failure, with a note that names the seed and the line that replays it.
     """
     count = 0
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""``threadless``: what a library does on threads is done by callbacks of the event loop instead."""
+"""``threadless``: callbacks of the event loop do what libraries would do on threads."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ BUSY: Final = 5
 PATIENCE: Final = 5.0
 """Virtual seconds that a statement waits for the lock of another connection."""
 PAUSE: Final = 0.002
-"""Virtual seconds until a statement is tried again that has found the database locked."""
+"""Virtual seconds after which to try a statement again that found the database locked."""
 
 _Request = tuple[asyncio.Future[Any] | None, Callable[[], Any]]
-_driver: Any = _connections.aiosqlite.core  # reached through the one module that may know it
+_driver: Any = _connections.aiosqlite.core  # through the only module that may import it
 _STOPPED: Final = getattr(_driver, "_STOP_RUNNING_SENTINEL", object())  # the answer of a thread that ends
 
 
 @contextlib.contextmanager
 def threadless() -> Generator[None]:
-    """Let a program that runs in a ``ShuffledEventLoop`` do without threads, so that its order is drawn as a whole.
+    """Let a program in a ``ShuffledEventLoop`` do without threads, so that the seed decides its whole order.
 
-    While the context lasts, these are callbacks, each executed in one turn and answered in a later one:
+    Within the block, the loop turns these into callbacks, which it executes in one turn and answers in a later one:
 
-    - statements of SQLite connections that are opened meanwhile: real SQLite, first in first out per connection. Who
-      finds the database locked by another connection waits in virtual time;
+    - statements of SQLite connections that are opened within the block. SQLite is real, and each connection executes
+      its statements in order; one that finds the database locked by another connection waits in virtual time;
     - ``anyio.to_thread.run_sync``; ``asyncio.to_thread`` needs no help;
-    - jobs that are plain functions: called in one turn, so they must not wait for anything.
+    - jobs that are plain functions. They execute in one turn, so they must not wait for anything.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(_driver, "SimpleQueue", _Connection))
         stack.enter_context(mock.patch.object(_driver, "Thread", _NoThread))
         stack.enter_context(mock.patch.object(anyio.to_thread, "run_sync", _run_sync))
         stack.enter_context(mock.patch.object(threads.Thread, "start", _start))
-        stack.enter_context(mock.patch.object(_lease, "PATIENCE", 0))  # whoever has the lock cannot go on meanwhile
+        stack.enter_context(mock.patch.object(_lease, "PATIENCE", 0))  # while it waits, the holder could not go on
         for verb in ("start", "wake"):
             stack.enter_context(mock.patch.object(blocking.BlockWatch, verb, _rest))
         yield
@@ -60,7 +60,7 @@ def threadless() -> Generator[None]:
 def _loop() -> ShuffledEventLoop:
     loop = asyncio.get_running_loop()
     if not isinstance(loop, ShuffledEventLoop):
-        raise RuntimeError("threadless() serves programs that run in a ShuffledEventLoop")  # noqa: TRY004 - no argument
+        raise RuntimeError("threadless() works only in a ShuffledEventLoop")  # noqa: TRY004 - there is no argument
     return loop
 
 
@@ -86,11 +86,11 @@ def _start(thread: threads.Thread) -> None:
 
 
 def _rest(_: blocking.BlockWatch) -> None:
-    """Stand in for the verbs of ``BlockWatch``: its thread watches real time."""
+    """Stand in for the verbs of ``BlockWatch``, whose thread watches real time."""
 
 
 class _NoThread:
-    """Stands in for the thread of a connection: its queue serves itself."""
+    """Stands in for the thread of a connection, whose queue serves itself."""
 
     def __init__(self, **options: Any) -> None: ...
     def start(self) -> None: ...
@@ -111,7 +111,7 @@ class _Connection:
         self._waits_since: float | None = None
 
     def put_nowait(self, request: _Request) -> None:
-        """Take a request. Of a closed event loop it is the last one, which closes the connection."""
+        """Take a request. Once the event loop is closed, it is the last one, which closes the connection."""
         self._requests.append(request)
         if self._loop.is_closed():
             while self._requests:
@@ -126,7 +126,7 @@ class _Connection:
             self._loop.call_later(PAUSE, self._serve)
             return
         if hasattr(outcome.value, "cursor") and hasattr(outcome.value, "execute"):  # a new connection
-            outcome.value.execute("PRAGMA busy_timeout = 0")  # it is us who wait, in virtual time
+            outcome.value.execute("PRAGMA busy_timeout = 0")  # we wait instead, in virtual time
         self._requests.popleft()
         if future is not None:
             self._loop.call_in_turn(self._source, outcome.tell, future)

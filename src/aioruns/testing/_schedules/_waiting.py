@@ -1,4 +1,4 @@
-"""Where tasks wait: what to print when nothing can happen any more."""
+"""Tell where tasks wait when nothing can happen any more."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["Deadlock", "describe"]
 
 
 class Deadlock(RuntimeError):
-    """Nothing can happen any more, or nothing that the program waits for does; the message tells where tasks wait."""
+    """Nothing can happen any more, or the program never ends; the message tells where its tasks wait."""
 
 
 def describe(tasks: Iterable[asyncio.Task[Any]]) -> str:
-    """Tell of each task where it waits, in the order given."""
+    """Tell where each task waits, in the given order."""
     lines = [f"  {task.get_name()} in {_place(task)}" for task in tasks]
     return "\n".join(lines or ["  none"])
 
 
 def _place(task: asyncio.Task[Any]) -> str:
     outermost = getattr(task.get_coro(), "__qualname__", repr(task.get_coro()))
-    # What waits is a primitive of asyncio; which of them, the line that calls it tells.
+    # The innermost frame is in asyncio; the line that calls it tells more.
     frames = [frame for frame in _frames(task.get_coro()) if frame.f_globals.get("__package__") != "asyncio"]
     if not frames:
         return outermost
