@@ -3,6 +3,7 @@ import { Problem, cancelRun, getRun, logAddress, retryRun } from "./api.js";
 import { eachSecond, sleep, untilVisible } from "./clock.js";
 import { details } from "./details.js";
 import { fill, h } from "./dom.js";
+import { setEnabled } from "./focus.js";
 import { icon } from "./icons.js";
 import { jsonPanel } from "./json.js";
 import { Log } from "./log.js";
@@ -57,10 +58,8 @@ async function firstLook(id, signal, main) {
     try {
       if (!Number.isSafeInteger(id) || id < 1) throw new Problem(404, { detail: "There is no such run." });
       const view = new RunView(await getRun(id, signal), signal);
-      const held = main.contains(document.activeElement);
       fill(main, view.element);
       view.log.rebuild();
-      if (held) view.heading.focus({ preventScroll: true });
       return view;
     } catch (error) {
       if (signal.aborted) return null;
@@ -152,10 +151,8 @@ class RunView {
     this.run = run;
     this.progress.show(run);
     this.badge = updateBadge(this.badge, run.status);
-    const held = document.activeElement === this.cancel || document.activeElement === this.retry;
-    this.cancel.disabled = !run.active || run.status === "cancelling";
-    this.retry.disabled = run.active;
-    if (held && document.activeElement !== this.cancel && document.activeElement !== this.retry) this.heading.focus();
+    setEnabled(this.cancel, run.active && run.status !== "cancelling");
+    setEnabled(this.retry, !run.active);
     setTitle([`Run ${run.id}`, visibleLine(run.job)], run.status);
     if (changed) announce(`Run ${run.id} is ${statusWord(run.status)}`);
     this.showFacts(run);
