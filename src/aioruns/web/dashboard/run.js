@@ -115,6 +115,9 @@ class RunView {
     );
     this.shownFacts = "";
     this.busy = false;
+    /** How often the run has been asked for, and how often its progress was told live. */
+    this.asked = 0;
+    this.told = 0;
     this.facts = h("div", { class: "stack" });
     this.outcome = h("div", { class: "stack" });
     this.heading = h(
@@ -198,6 +201,7 @@ class RunView {
     if (!this.run.active) return;
     // What the backlog says of progress is older than the run as it was read.
     if (progress && this.live) {
+      this.told += 1;
       this.run.progress = progress;
       this.progress.show(this.run);
     }
@@ -206,9 +210,14 @@ class RunView {
 
   /** Read the run after its status has changed: its times are not in the event. */
   async reread() {
+    this.asked += 1;
+    const { asked, told } = this;
     try {
       const run = await getRun(this.run.id, this.signal);
-      if (this.run.active) this.show(run);
+      // The answer to a later question is newer than this one, and so is progress that was told meanwhile.
+      if (!this.run.active || asked !== this.asked) return;
+      if (told !== this.told) run.progress = this.run.progress;
+      this.show(run);
     } catch {
       // The stream will tell the end, and whether the server is away.
     }
