@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -28,6 +29,14 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let every report travel between processes, as UTF-8: some tests log text that has no such form."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    return report
 
 
 @pytest.fixture
@@ -99,12 +108,29 @@ def scale(pytestconfig: pytest.Config) -> Callable[..., int]:
 @pytest.fixture(scope="session")
 def tally(pytestconfig: pytest.Config) -> Callable[..., None]:
     """Count what was tried, for the end of pytest's report: ``tally("schedules", 10_000)``."""
-    counts = pytestconfig.stash.setdefault(_tallies, {})
 
     def count(what: str, number: int = 1) -> None:
-        counts[what] = counts.get(what, 0) + number
+        _count(pytestconfig, what, number)
 
     return count
+
+
+def _count(config: pytest.Config, what: str, number: int) -> None:
+    counts = config.stash.setdefault(_tallies, {})
+    counts[what] = counts.get(what, 0) + number
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send the counts of a process of pytest-xdist to the one that reports."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["tallies"] = session.config.stash.get(_tallies, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add up what the processes of pytest-xdist have counted."""
+    for what, number in getattr(node, "workeroutput", {}).get("tallies", {}).items():
+        _count(node.config, what, number)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

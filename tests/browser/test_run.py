@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 from tests.browser.conftest import Watch
 from tests.browser.pages import accessible, badge, fits, json_of, log_of, read_log, timeline_of
 from tests.browser.processes import Server, eventually
@@ -45,6 +45,37 @@ def test_progress_and_log_are_watched_live(visit: Callable[..., Page], server: S
     assert json_of(page, "Result").inner_text() == '{\n  "pages": [\n    1,\n    2\n  ]\n}'
     expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
     expect(page.get_by_role("button", name="Retry")).to_be_enabled()
+
+
+def test_an_answer_that_comes_late_does_not_set_the_progress_back(visit: Callable[..., Page], server: Server) -> None:
+    cue = server.stage.part("one")
+    run_id = server.start_run("play", args={"part": "one"}, until="running")
+    page = visit("#/")
+    asked: list[Route] = []
+    late: list[tuple[Route, APIResponse]] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route)
+        if len(asked) == 1:
+            route.continue_()
+        else:  # the run is read again when its stream has begun
+            late.append((route, route.fetch()))
+
+    page.route(re.compile(rf"/api/runs/{run_id}$"), answer)
+    page.evaluate(f"location.hash = '#/runs/{run_id}'")
+    expect(log_of(page)).to_be_visible()
+    while not late:
+        page.wait_for_timeout(10)
+    cue("set_progress", 3, 12)
+    bar = page.get_by_role("progressbar", name="Progress")
+    expect(bar).to_have_attribute("aria-valuenow", "25")
+    for route, response in late:
+        with page.expect_response(lambda response: response.url.endswith(f"/api/runs/{run_id}")) as answered:
+            route.fulfill(response=response)
+        answered.value.finished()
+    cue("log", "info", "the next line")
+    expect(log_of(page)).to_contain_text("the next line")
+    expect(bar).to_have_attribute("aria-valuenow", "25")
 
 
 def test_who_scrolls_back_stays_there_while_the_run_goes_on(visit: Callable[..., Page], server: Server) -> None:

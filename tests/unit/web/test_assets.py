@@ -62,3 +62,12 @@ def test_a_file_that_the_browser_has_is_not_sent_again(assets: Mapping[str, Asse
 
 def test_files_that_differ_have_different_tags(assets: Mapping[str, Asset]) -> None:
     assert len({asset.etag for asset in assets.values()}) == len({asset.body for asset in assets.values()})
+
+
+def test_no_script_takes_the_focus_from_a_control(assets: Mapping[str, Asset]) -> None:
+    """`focus.js` disables controls, and `fill` of `dom.js` replaces them: both leave the keyboard where it is."""
+    for path, asset in assets.items():
+        if path.endswith(".js"):
+            text = asset.body.decode()
+            assert not re.search(r"\.disabled\s*=[^=]|\bdisabled:", text), path
+            assert path == "dom.js" or not re.search(r"\.replaceChildren\b", text), path

@@ -1,4 +1,5 @@
 // Starts the dashboard: shows the view that the address names, and ends the one before.
+import { ignoreDisabled } from "./focus.js";
 import { showList } from "./list.js";
 import { showOverview } from "./overview.js";
 import { showRun } from "./run.js";
@@ -66,5 +67,6 @@ document.getElementById("skip")?.addEventListener("click", (event) => {
 });
 document.addEventListener("keydown", focusSearch);
 window.addEventListener("hashchange", show);
+ignoreDisabled();
 initTheme(/** @type {HTMLElement} */ (document.getElementById("theme")));
 show();

@@ -1,4 +1,5 @@
 // Makes DOM elements from data: text is only ever text, and a link leads only to http addresses.
+import { keepFocus } from "./focus.js";
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
 /** @typedef {Child | any[]} Children Arrays, however nested, count as their items. */
@@ -32,13 +33,13 @@ export function svg(tag, props = {}, ...children) {
 }
 
 /**
- * Replace what an element contains.
+ * Replace what an element contains; the keyboard keeps its place.
  *
  * @param {Element} element
  * @param {...Children} children
  */
 export function fill(element, ...children) {
-  element.replaceChildren(...nodes(children));
+  keepFocus(element, () => element.replaceChildren(...nodes(children)));
 }
 
 /**

@@ -83,10 +83,12 @@ async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
+    const held = document.activeElement;
     const field = h("textarea", { class: "visually-hidden", value: text });
     document.body.append(field);
     field.select();
     document.execCommand("copy");
     field.remove();
+    if (held instanceof HTMLElement) held.focus({ preventScroll: true });
   }
 }

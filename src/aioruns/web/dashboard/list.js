@@ -2,6 +2,7 @@
 import { Problem, listJobs, listRuns } from "./api.js";
 import { eachSecond, sleep, untilVisible } from "./clock.js";
 import { fill, h, setText } from "./dom.js";
+import { keepFocus, setEnabled } from "./focus.js";
 import { icon } from "./icons.js";
 import { RunRow } from "./row.js";
 import { announce, problemPanel, setConnection } from "./shell.js";
@@ -172,7 +173,7 @@ class ListView {
     this.showAddress(true);
     this.poll();
     window.scrollTo(0, 0);
-    // The button is disabled on the last page, and would take the focus with it.
+    // Who asks for a page goes on reading at its top.
     this.heading.focus({ preventScroll: true });
   }
 
@@ -226,12 +227,7 @@ class ListView {
   /** @param {{items: import("./api.js").RunSummary[], next: number | null}} page */
   show({ items, next }) {
     this.next = next;
-    const wanted = new Set(items.map(({ id }) => id));
-    for (const [id, row] of this.rows) {
-      if (wanted.has(id)) continue;
-      row.element.remove();
-      this.rows.delete(id);
-    }
+    this.removeOthers(new Set(items.map(({ id }) => id)));
     let place = this.body.firstElementChild;
     for (const run of items) {
       const row = this.rows.get(run.id) ?? this.addRow(run);
@@ -247,6 +243,22 @@ class ListView {
     this.showPages();
   }
 
+  /** @param {Set<number>} wanted The ids of the runs whose rows stay. */
+  removeOthers(wanted) {
+    const held = document.activeElement?.closest("tr") ?? null;
+    const index = [...this.body.rows].indexOf(held);
+    const remove = () => {
+      for (const [id, row] of this.rows) {
+        if (wanted.has(id)) continue;
+        row.element.remove();
+        this.rows.delete(id);
+      }
+    };
+    // The row that is in its place now, or the last one, takes the focus of a row that goes.
+    const successor = () => this.body.rows[Math.min(index, this.body.rows.length - 1)]?.querySelector("a");
+    keepFocus(this.body, remove, successor);
+  }
+
   /** @param {import("./api.js").RunSummary} run */
   addRow(run) {
     const row = new RunRow(run);
@@ -256,17 +268,19 @@ class ListView {
   }
 
   showPages() {
-    this.older.disabled = this.next === null;
-    this.newest.disabled = this.before === "";
+    setEnabled(this.older, this.next !== null);
+    setEnabled(this.newest, this.before !== "");
   }
 
   /** @param {HTMLElement} what */
   showBlank(what) {
     if (this.blank.firstElementChild?.className === what.className && what.textContent === this.blank.textContent)
       return;
-    this.table.hidden = true;
-    this.blank.hidden = false;
-    fill(this.blank, what);
+    keepFocus(this.element, () => {
+      this.table.hidden = true;
+      this.blank.hidden = false;
+      fill(this.blank, what);
+    });
   }
 
   hideBlank() {

@@ -1,6 +1,7 @@
 // The live log of a run: levels, search, following the newest line as long as the reader lets it.
 import { breathe } from "./clock.js";
 import { fill, h, setAttribute, setText } from "./dom.js";
+import { keepFocus } from "./focus.js";
 import { counted, formatNumber } from "./format.js";
 import { icon } from "./icons.js";
 import { RANKS, isLong, lineOf, rowOf, shownNote, shownText } from "./lines.js";
@@ -145,7 +146,10 @@ export class Log {
       this.empty,
       this.loading ? "Loading…" : this.lines.length > 0 ? "No line has this level." : "Nothing has been said yet.",
     );
-    this.jump.hidden = this.follow || this.shown.length === 0;
+    const hideJump = () => {
+      this.jump.hidden = this.follow || this.shown.length === 0;
+    };
+    keepFocus(this.jump, hideJump, () => this.viewport.element);
     if (!this.jump.hidden) {
       fill(
         this.jump,

@@ -3,6 +3,7 @@ import { Problem, cancelRun, getRun, logAddress, retryRun } from "./api.js";
 import { eachSecond, sleep, untilVisible } from "./clock.js";
 import { details } from "./details.js";
 import { fill, h } from "./dom.js";
+import { setEnabled } from "./focus.js";
 import { icon } from "./icons.js";
 import { jsonPanel } from "./json.js";
 import { Log } from "./log.js";
@@ -57,10 +58,8 @@ async function firstLook(id, signal, main) {
     try {
       if (!Number.isSafeInteger(id) || id < 1) throw new Problem(404, { detail: "There is no such run." });
       const view = new RunView(await getRun(id, signal), signal);
-      const held = main.contains(document.activeElement);
       fill(main, view.element);
       view.log.rebuild();
-      if (held) view.heading.focus({ preventScroll: true });
       return view;
     } catch (error) {
       if (signal.aborted) return null;
@@ -116,6 +115,9 @@ class RunView {
     );
     this.shownFacts = "";
     this.busy = false;
+    /** How often the run has been asked for, and how often its progress was told live. */
+    this.asked = 0;
+    this.told = 0;
     this.facts = h("div", { class: "stack" });
     this.outcome = h("div", { class: "stack" });
     this.heading = h(
@@ -152,10 +154,8 @@ class RunView {
     this.run = run;
     this.progress.show(run);
     this.badge = updateBadge(this.badge, run.status);
-    const held = document.activeElement === this.cancel || document.activeElement === this.retry;
-    this.cancel.disabled = !run.active || run.status === "cancelling";
-    this.retry.disabled = run.active;
-    if (held && document.activeElement !== this.cancel && document.activeElement !== this.retry) this.heading.focus();
+    setEnabled(this.cancel, run.active && run.status !== "cancelling");
+    setEnabled(this.retry, !run.active);
     setTitle([`Run ${run.id}`, visibleLine(run.job)], run.status);
     if (changed) announce(`Run ${run.id} is ${statusWord(run.status)}`);
     this.showFacts(run);
@@ -201,6 +201,7 @@ class RunView {
     if (!this.run.active) return;
     // What the backlog says of progress is older than the run as it was read.
     if (progress && this.live) {
+      this.told += 1;
       this.run.progress = progress;
       this.progress.show(this.run);
     }
@@ -209,9 +210,14 @@ class RunView {
 
   /** Read the run after its status has changed: its times are not in the event. */
   async reread() {
+    this.asked += 1;
+    const { asked, told } = this;
     try {
       const run = await getRun(this.run.id, this.signal);
-      if (this.run.active) this.show(run);
+      // The answer to a later question is newer than this one, and so is progress that was told meanwhile.
+      if (!this.run.active || asked !== this.asked) return;
+      if (told !== this.told) run.progress = this.run.progress;
+      this.show(run);
     } catch {
       // The stream will tell the end, and whether the server is away.
     }

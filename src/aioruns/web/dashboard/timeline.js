@@ -1,5 +1,5 @@
 // The timeline of a run: attempts, status changes and steps, each with its time and how long it took.
-import { h } from "./dom.js";
+import { fill, h } from "./dom.js";
 import { counted, formatDuration, secondsBetween, timeElement } from "./format.js";
 import { icon } from "./icons.js";
 import { STATUSES, isTerminal, statusWord } from "./status.js";
@@ -19,7 +19,7 @@ export class Timeline {
     this.attempt = 1;
     this.all = false;
     this.dirty = false;
-    this.list = h("ol", { class: "timeline" });
+    this.list = h("ol", { class: "timeline", tabindex: "-1" });
     this.element = h(
       "section",
       { class: "panel", "aria-labelledby": "timeline-title" },
@@ -85,20 +85,19 @@ export class Timeline {
     const showAll = () => {
       this.all = true;
       this.draw();
+      this.list.focus({ preventScroll: true });
     };
     const more = counted(entries.length - 2 * SHOWN, "more entry", "more entries");
-    this.list.replaceChildren(
-      ...first.map((entry, index) => this.row(entry, first[index - 1])),
-      ...(cut
-        ? [
-            h(
-              "li",
-              { class: "timeline-more" },
-              h("button", { type: "button", class: "quiet", on: { click: showAll } }, more),
-            ),
-          ]
-        : []),
-      ...last.map((entry, index) => this.row(entry, last[index - 1] ?? entry)),
+    fill(
+      this.list,
+      first.map((entry, index) => this.row(entry, first[index - 1])),
+      cut &&
+        h(
+          "li",
+          { class: "timeline-more" },
+          h("button", { type: "button", class: "quiet", on: { click: showAll } }, more),
+        ),
+      last.map((entry, index) => this.row(entry, last[index - 1] ?? entry)),
     );
   }
 

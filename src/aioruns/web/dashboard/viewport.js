@@ -1,5 +1,6 @@
 // A list of very many rows of different heights, of which only those in view are elements.
-import { h } from "./dom.js";
+import { fill, h } from "./dom.js";
+import { keepFocus } from "./focus.js";
 import { Heights } from "./heights.js";
 
 /** Pixels above and below the view that have elements too, so that fast scrolling shows no blank. */
@@ -152,11 +153,13 @@ export class Viewport {
     this.space.style.height = `${heights.total}px`;
     const first = heights.at(element.scrollTop - MARGIN);
     const last = heights.count === 0 ? -1 : heights.at(element.scrollTop + element.clientHeight + MARGIN);
-    for (const [row, made] of shown) {
-      if (row >= first && row <= last) continue;
-      made.remove();
-      shown.delete(row);
-    }
+    keepFocus(this.rows, () => {
+      for (const [row, made] of shown) {
+        if (row >= first && row <= last) continue;
+        made.remove();
+        shown.delete(row);
+      }
+    });
     let before = null;
     for (let row = last; row >= first; row -= 1) {
       let made = shown.get(row);
@@ -185,7 +188,7 @@ export class Viewport {
 
   forget() {
     this.shown.clear();
-    this.rows.replaceChildren();
+    fill(this.rows);
   }
 
   resized() {
