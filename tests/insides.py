@@ -119,7 +119,7 @@ def is_starting(manager: RunManager) -> bool:
 
 def tear_start(manager: RunManager) -> None:
     """Cancel the one start that is under way as the teardown of the event loop does: its task, not its caller."""
-    (section,) = _engine(manager).registry.sections._tasks
+    (section,) = _engine(manager).registry.sections
     section.cancel()
 
 

@@ -93,13 +93,10 @@ class OwnedTasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def create(
-        self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None, eager: bool = False
-    ) -> asyncio.Task[T]:
+    def create(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Create a task. If nobody retrieves its exception, asyncio does not complain."""
-        task = create_task(coroutine, name=name, eager=eager)
-        if not task.done():
-            self._tasks.add(task)
+        task = create_task(coroutine)
+        self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
@@ -107,8 +104,3 @@ class OwnedTasks:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()
-
-    async def settle(self, timeout: float | None = None) -> None:
-        """Wait for the tasks that there are now, ``timeout`` seconds at most. Cancelling the wait leaves them alone."""
-        if now := tuple(self._tasks):
-            await asyncio.wait(now, timeout=timeout)

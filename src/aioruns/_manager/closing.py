@@ -46,7 +46,7 @@ async def close(engine: Engine, *, grace: float, torn: bool = False) -> None:
     async with engine.close_lock:
         if state.closed:
             return
-        await registry.sections.settle(timeout=bound)
+        await registry.settle(timeout=bound)
         await registry.wait_until_none(lambda _: True, timeout=grace)
         state.closing = True
         await _interrupt_all(engine, torn=torn)

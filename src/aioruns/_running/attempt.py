@@ -20,7 +20,7 @@ REPORT_AFTER: Final = 2.0
 """Seconds after which a function that was asked to end and has not is reported with its stack."""
 
 
-class Phase(enum.Enum):
+class Phase(enum.StrEnum):
     """How far an attempt has come in this process."""
 
     WAITING = "waiting"
@@ -101,7 +101,7 @@ class Attempt:
             RuntimeError: The table does not allow it.
         """
         if phase not in NEXT[self.phase]:
-            raise RuntimeError(f"an attempt that is {self.phase.value} cannot become {phase.value}")
+            raise RuntimeError(f"an attempt that is {self.phase} cannot become {phase}")
         self.phase = phase
 
     def start_clock(self, seconds: float | None, *, grace: float) -> None:

@@ -104,7 +104,7 @@ class Canceller:
         """Carry to the run here what the store says of it."""
         live = self._registry.get(run.id)
         if live is None:
-            await self._registry.sections.settle()
+            await self._registry.settle()
             live = self._registry.get(run.id)
         if live is None:
             return

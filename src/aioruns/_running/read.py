@@ -65,14 +65,14 @@ class Reader:
     async def _one(self, read: Callable[[], Awaitable[Run | None]]) -> Run | None:
         run = await read()
         if run is not None and self._registry.is_starting(run):
-            await self._registry.sections.settle()
+            await self._registry.settle()
             run = await read()
         return run
 
     async def _many(self, read: Callable[[], Awaitable[list[Run]]]) -> list[Run]:
         runs = await read()
         if any(map(self._registry.is_starting, runs)):
-            await self._registry.sections.settle()
+            await self._registry.settle()
             runs = await read()
         return runs
 

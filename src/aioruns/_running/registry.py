@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 from weakref import WeakValueDictionary
 
 import anyio
 
-from aioruns._aio.tasks import OwnedTasks
 from aioruns._running.live import LiveRun
 from aioruns._running.state import ManagerState
 from aioruns._values.model import Run
@@ -28,7 +28,7 @@ class Registry:
     """
 
     def __init__(self, state: ManagerState) -> None:
-        self.sections: OwnedTasks = OwnedTasks()
+        self.sections: set[asyncio.Task[Any]] = set()
         self._state = state
         self._runs: dict[int, LiveRun] = {}
         self._current: dict[str, int] = {}
@@ -43,6 +43,11 @@ class Registry:
 
     def __contains__(self, run_id: int) -> bool:
         return run_id in self._runs
+
+    async def settle(self, timeout: float | None = None) -> None:
+        """Wait for the sections under way, ``timeout`` seconds at most. Cancelling the wait leaves them alone."""
+        if self.sections:
+            await asyncio.wait(tuple(self.sections), timeout=timeout)
 
     def key_lock(self, key: str | None) -> contextlib.AbstractAsyncContextManager[None]:
         """Give the lock of a key: one start at a time inserts and registers under it. Without a key there is nobody."""

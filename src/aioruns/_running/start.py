@@ -9,7 +9,7 @@ from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any
 
-from aioruns._aio.tasks import OwnedTasks, insist, until_done
+from aioruns._aio.tasks import OwnedTasks, create_task, insist, until_done
 from aioruns._running.attempt import Attempt
 from aioruns._running.cancel import Canceller
 from aioruns._running.capacity import Capacity
@@ -84,7 +84,9 @@ class Starter:
         """
         attempt = Attempt(budget=self._budget, redact=self._redact)
         live = LiveRun(request.work, attempt, self._copied_values())
-        section = self._registry.sections.create(self._section(live, request), name="aioruns-start", eager=True)
+        section = create_task(self._section(live, request), name="aioruns-start", eager=True)
+        self._registry.sections.add(section)
+        section.add_done_callback(self._registry.sections.discard)
         try:
             await until_done(section)
         except asyncio.CancelledError:

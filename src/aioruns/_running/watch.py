@@ -111,7 +111,7 @@ class Watcher:
         if not self._doubts:
             return
         doubts = self._doubts
-        await self._registry.sections.settle()
+        await self._registry.settle()
         rows = await self._store.owned_runs(self._state.manager_id)
         if self._registry.sections:
             return  # a row may be about to be registered: next time
