@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aioruns._jobs.lines import MAX_DATA, MAX_LINE
 from aioruns._manager import closing
 from aioruns._manager.closing import CLOSE_BOUND
-from aioruns._running import attempt, blocking, bounded, rescue
+from aioruns._running import blocking, bounded, live, rescue
 from aioruns._running.feed import PAGE, RECENT, RECENT_CHARACTERS
 from aioruns._running.outbox import MAX_EVENTS
 from aioruns._running.rescue import INTERVAL as RESCUE_INTERVAL
@@ -37,7 +37,7 @@ _KEPT: Final[dict[str, tuple[ModuleType, str]]] = {
     # Seconds for which the store's writer goes on when the event loop is torn down.
     "writer_teardown": (_writer, "TEARDOWN"),
     # Seconds after which it is said where a function stands that was asked to end.
-    "report_after": (attempt, "REPORT_AFTER"),
+    "report_after": (live, "REPORT_AFTER"),
     # Seconds after which it is said what blocks the event loop, and between two looks.
     "blocked_after": (blocking, "BLOCKED_AFTER"),
     "block_watch_period": (blocking, "PERIOD"),

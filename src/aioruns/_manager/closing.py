@@ -13,10 +13,9 @@ import anyio
 from aioruns._aio.tasks import insist
 from aioruns._jobs import capture
 from aioruns._manager.engine import Engine
-from aioruns._running.attempt import Phase, Why
-from aioruns._running.live import LiveRun
+from aioruns._running.live import LiveRun, Phase, Why
+from aioruns._values.model import now_micros
 from aioruns._values.status import RunStatus
-from aioruns._values.times import now_micros
 from aioruns.errors import ManagerClosed, RunError, StoreUnavailable
 
 __all__ = ["close"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aioruns._jobs.work import Work
-from aioruns._running.attempt import Why
+from aioruns._running.live import Why
 from aioruns._values.checks import check_seconds
 from aioruns._values.json import decode
 from aioruns._values.status import RunStatus

@@ -18,8 +18,9 @@ from aioruns._manager.handle import RunHandle
 from aioruns._manager.opening import Lifespan
 from aioruns._running.live import LiveRun
 from aioruns._running.prune import prune
-from aioruns._running.request import check_start
-from aioruns._values.checks import check_after, check_id, check_limit, check_periods, check_seconds, check_text
+from aioruns._running.read import check_periods
+from aioruns._running.start import check_start
+from aioruns._values.checks import check_after, check_id, check_limit, check_seconds, check_text
 from aioruns._values.model import Run, RunCount, RunEvent, RunFilter
 from aioruns._values.redaction import Redact, redact_secrets
 from aioruns.abc import Store

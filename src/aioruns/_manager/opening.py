@@ -13,7 +13,7 @@ from aioruns._jobs.context import current_context
 from aioruns._manager.closing import CLOSE_BOUND, close
 from aioruns._manager.engine import Engine, Settings
 from aioruns._running.rescue import rescue, rescue_periodically
-from aioruns._values.times import now_micros
+from aioruns._values.model import now_micros
 from aioruns.errors import ManagerClosed
 
 __all__ = ["Lifespan"]

@@ -10,9 +10,8 @@ from aioruns._running.execute import Executor
 from aioruns._running.feed import EventFeed
 from aioruns._running.registry import Registry
 from aioruns._running.state import ManagerState
-from aioruns._values.model import Run
+from aioruns._values.model import Run, now_micros, to_micros
 from aioruns._values.redaction import Redact, safe_text
-from aioruns._values.times import now_micros, to_micros
 from aioruns.abc import Store
 from aioruns.errors import RunAlreadyFinished, RunNotFound, StoreUnavailable
 

@@ -15,19 +15,17 @@ from typing import Final, NoReturn, TypeVar
 
 from aioruns._aio.tasks import OwnedTasks, create_task, insist
 from aioruns._jobs.context import enter_context
-from aioruns._running.attempt import Phase, Why
 from aioruns._running.blocking import BlockWatch
 from aioruns._running.capacity import Capacity
 from aioruns._running.feed import EventFeed
-from aioruns._running.live import LiveRun
+from aioruns._running.live import LiveRun, Phase, Why
 from aioruns._running.outcome import decide, without_own_frames
 from aioruns._running.registry import Registry
 from aioruns._running.runners import CoroutineRunner, Outlasted, Runner, ThreadRunner
 from aioruns._running.state import ManagerState
-from aioruns._values.model import Run
+from aioruns._values.model import Run, now_micros
 from aioruns._values.redaction import Redact
 from aioruns._values.status import RunStatus
-from aioruns._values.times import now_micros
 from aioruns.abc import Store
 from aioruns.errors import LeaseLost, ManagerClosed, StoreUnavailable
 

@@ -10,8 +10,7 @@ from typing import Final
 
 from aioruns._aio.tasks import until_done
 from aioruns._running.state import ManagerState
-from aioruns._values.model import Run, RunEvent
-from aioruns._values.times import from_micros
+from aioruns._values.model import Run, RunEvent, from_micros
 from aioruns.abc import NewEvent, Store
 from aioruns.errors import ManagerClosed, RunNotFound, StoreUnavailable
 

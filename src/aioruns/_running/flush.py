@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from aioruns._aio.tasks import OwnedTasks
-from aioruns._running.attempt import Why
 from aioruns._running.feed import EventFeed
-from aioruns._running.live import LiveRun
+from aioruns._running.live import LiveRun, Why
 from aioruns._running.outbox import Budget
 from aioruns.abc import NewEvent, Store
 from aioruns.errors import LeaseLost, StoreUnavailable

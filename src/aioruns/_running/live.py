@@ -1,20 +1,160 @@
-"""A run that executes or waits in this process: its row, its work, and the attempt that is under way."""
+"""A run that executes or waits in this process: its row, its work, and its attempt, which goes through phases."""
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
-from collections.abc import Sequence
-from typing import Any
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from aioruns._aio.events import LazyEvent
+from aioruns._aio.events import CancelEvent, LazyEvent
+from aioruns._jobs.context import RunContext
 from aioruns._jobs.work import Work
-from aioruns._running.attempt import Attempt, Phase, Why
+from aioruns._running.outbox import Budget, Outbox
+from aioruns._running.runners import Runner
 from aioruns._values.model import Run
+from aioruns._values.redaction import Redact
 from aioruns._values.status import RunStatus
 from aioruns.abc import Fence
 from aioruns.errors import ManagerClosed, StoreUnavailable
 
-__all__ = ["LiveRun"]
+__all__ = ["NEXT", "Attempt", "LiveRun", "Phase", "Why"]
+
+REPORT_AFTER: Final = 2.0
+"""Seconds after which a function that was asked to end and has not is reported with its stack."""
+
+
+class Phase(enum.StrEnum):
+    """How far an attempt has come in this process."""
+
+    WAITING = "waiting"
+    """It has no task: its row is being inserted, or it waits for a slot."""
+    LAUNCHED = "launched"
+    """Its task is created and has not taken its first step. Nobody cancels it: it would never reach its clean-up."""
+    EXECUTING = "executing"
+    """Its task claims the run if that had to wait, then calls the function."""
+    OVER = "over"
+    """Its function has ended, or will never begin. What follows is ours to finish, and nobody cancels it."""
+
+
+NEXT: Final[Mapping[Phase, frozenset[Phase]]] = {
+    Phase.WAITING: frozenset({Phase.LAUNCHED, Phase.OVER}),
+    Phase.LAUNCHED: frozenset({Phase.EXECUTING, Phase.OVER}),
+    Phase.EXECUTING: frozenset({Phase.OVER}),
+    Phase.OVER: frozenset(),
+}
+"""Every change of phase that is allowed."""
+
+
+class Why(enum.Enum):
+    """Why a function is asked to end."""
+
+    CANCELLED = "somebody cancelled the run"
+    TIMED_OUT = "the time of the attempt is over"
+    CLOSING = "its manager stops"
+    LOST = "the run belongs to another manager now"
+
+
+class Attempt:
+    """One attempt at executing a run.
+
+    It belongs to the event loop; other threads may only fill its outbox and set its cancel event.
+
+    Attributes:
+        cancel_event: Set when the function is asked to end, whoever asks.
+        outbox: What the function has said and the store has not taken.
+        context: What ``current_run()`` gives.
+        phase: How far it has come.
+        asked: Why the function was asked to end, in the order of asking.
+        task: The task that executes it; kept here so that it is not garbage-collected.
+        runner: Calls the function, once the attempt executes.
+        result: What the function returned.
+        error: What it raised.
+    """
+
+    __slots__ = (
+        "_grace", "_limit", "_report", "asked", "cancel_event", "context", "error", "outbox", "phase", "result",
+        "runner", "task",
+    )  # fmt: skip
+
+    def __init__(self, *, budget: Budget, redact: Redact) -> None:
+        self.cancel_event: CancelEvent = CancelEvent()
+        self.outbox: Outbox = Outbox(budget)
+        self.context: RunContext = RunContext(
+            0, key=None, attempt=1, cancel_event=self.cancel_event, sink=self.outbox, redact=redact
+        )
+        self.phase: Phase = Phase.WAITING
+        self.asked: tuple[Why, ...] = ()
+        self.task: asyncio.Task[None] | None = None
+        self.runner: Runner | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._limit: asyncio.TimerHandle | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        self._report: asyncio.TimerHandle | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the function has ended, or will never begin."""
+        return self.phase is Phase.OVER
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to another phase.
+
+        Raises:
+            RuntimeError: The table does not allow it.
+        """
+        if phase not in NEXT[self.phase]:
+            raise RuntimeError(f"an attempt that is {self.phase} cannot become {phase}")
+        self.phase = phase
+
+    def start_clock(self, seconds: float | None, *, grace: float) -> None:
+        """Give the function some seconds; asked to end then, it has its grace."""
+        if seconds is not None:
+            self._limit = _later(seconds, self.ask_to_end, Why.TIMED_OUT, grace)
+
+    def ask_to_end(self, why: Why, grace: float = 0) -> None:
+        """Ask the function to end: set its event, and cancel its task after ``grace`` seconds.
+
+        Asking again cancels the task again: a function may have swallowed the first cancellation.
+        """
+        self.asked += (why,)
+        if self.over:
+            return
+        self.cancel_event.set()
+        if not grace:
+            self._cancel()
+        elif self._grace is None:  # asked again meanwhile, it has no less time
+            self._grace = _later(grace, self._cancel)
+        if self._report is None:
+            self._report = _later(REPORT_AFTER + grace, self.report_stack)
+
+    def _cancel(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        if self.phase is Phase.EXECUTING and self.runner is not None:
+            self.runner.cancel()
+
+    def report_stack(self) -> None:
+        """Write the function's stack to the run's log, if it still executes."""
+        if self.phase is Phase.EXECUTING:
+            self.context.write_line(
+                "warning", "asked to end, the function still executes; its stack is attached", trace=self.stack()
+            )
+
+    def stack(self) -> str:
+        """Format where the function is now."""
+        return "" if self.runner is None else self.runner.stack()
+
+    def end(self) -> None:
+        """Note that the function has ended, or will never begin: nothing is asked of it any more."""
+        if not self.over:
+            self.enter(Phase.OVER)
+        for timer in (self._limit, self._grace, self._report):
+            if timer is not None:
+                timer.cancel()
 
 
 class LiveRun:
@@ -99,3 +239,8 @@ class LiveRun:
         if self.failure is not None:
             raise type(self.failure)(str(self.failure)) from self.failure
         return self.run
+
+
+def _later(seconds: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
+    """Call back in a clean context: a timer must not keep that of a run alive."""
+    return asyncio.get_running_loop().call_later(seconds, callback, *args, context=contextvars.Context())

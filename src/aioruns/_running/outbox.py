@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from aioruns._values.times import now_micros
+from aioruns._values.model import now_micros
 from aioruns.abc import NewEvent
 from aioruns.errors import LeaseLost, StoreUnavailable
 

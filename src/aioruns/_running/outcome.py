@@ -6,12 +6,11 @@ import asyncio
 import logging
 import sys
 
-from aioruns._running.attempt import Why
-from aioruns._running.live import LiveRun
+from aioruns._running.live import LiveRun, Why
 from aioruns._values.json import NotStorable, encode
+from aioruns._values.model import now_micros
 from aioruns._values.redaction import Redact, describe, skip_own_frames
 from aioruns._values.status import RunStatus, ending
-from aioruns._values.times import now_micros
 from aioruns.abc import Ending
 
 __all__ = ["decide", "without_own_frames"]

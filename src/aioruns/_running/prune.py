@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from aioruns._running.feed import EventFeed
-from aioruns._values.times import now_micros
+from aioruns._values.model import now_micros
 from aioruns.abc import Store
 from aioruns.errors import ConfigurationError
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 
 from aioruns._running.feed import EventFeed
 from aioruns._running.live import LiveRun
 from aioruns._running.registry import Registry
-from aioruns._values.model import Run, RunEvent, RunFilter
+from aioruns._values.model import Run, RunEvent, RunFilter, to_micros
 from aioruns.abc import Store
-from aioruns.errors import RunNotFound
+from aioruns.errors import ConfigurationError, RunNotFound
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "check_periods"]
 
 T = TypeVar("T")
+
+MAX_COUNTED: Final = 1_000_000
+"""The most runs that one call counts."""
 
 
 class Reader:
@@ -101,3 +105,12 @@ def _within(seconds: float | None, waiting: Awaitable[T]) -> Awaitable[T]:
 async def _cut_off(seconds: float, waiting: Awaitable[T]) -> T:
     async with asyncio.timeout(seconds):
         return await waiting
+
+
+def check_periods(since: datetime, width: timedelta, among: int) -> tuple[int, int]:
+    """Return the start of the first period and the length of each, in microseconds, or raise ``ConfigurationError``."""
+    if width <= timedelta(0):
+        raise ConfigurationError(f"width must be longer than zero, not {width}")
+    if not 1 <= among <= MAX_COUNTED:
+        raise ConfigurationError(f"among must be between 1 and {MAX_COUNTED:,}, not {among}")
+    return to_micros(since, what="since"), width // timedelta(microseconds=1)

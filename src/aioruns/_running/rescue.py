@@ -7,7 +7,7 @@ import logging
 from typing import Final
 
 from aioruns._running.feed import EventFeed
-from aioruns._values.times import now_micros
+from aioruns._values.model import now_micros
 from aioruns.abc import Store
 from aioruns.errors import StoreUnavailable
 

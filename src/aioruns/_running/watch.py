@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from aioruns._running.attempt import Why
 from aioruns._running.cancel import Canceller
 from aioruns._running.execute import Executor
 from aioruns._running.feed import EventFeed
+from aioruns._running.live import Why
 from aioruns._running.registry import Registry
 from aioruns._running.state import ManagerState
-from aioruns._values.model import Run
+from aioruns._values.model import Run, now_micros
 from aioruns._values.status import RunStatus
-from aioruns._values.times import now_micros
 from aioruns.abc import Ending, Fence, Store
 from aioruns.errors import LeaseLost, StoreUnavailable
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from typing import Final
 
-from aioruns._values.times import to_micros
 from aioruns.errors import ConfigurationError, RunNotFound
 
 __all__ = [
@@ -16,7 +14,6 @@ __all__ = [
     "check_after",
     "check_id",
     "check_limit",
-    "check_periods",
     "check_seconds",
     "check_tags",
     "check_text",
@@ -24,8 +21,6 @@ __all__ = [
 
 MAX_PAGE: Final = 1000
 """The most runs or events that one call reads."""
-MAX_COUNTED: Final = 1_000_000
-"""The most runs that one call counts."""
 
 
 def check_tags(tags: Iterable[str] | None) -> tuple[str, ...]:
@@ -110,12 +105,3 @@ def check_after(after: int) -> int:
     if after < 0:
         raise ConfigurationError(f"after must be the seq of the last event seen, or 0 for none, not {after}")
     return min(after, 2**62)
-
-
-def check_periods(since: datetime, width: timedelta, among: int) -> tuple[int, int]:
-    """Return the start of the first period and the length of each, in microseconds, or raise ``ConfigurationError``."""
-    if width <= timedelta(0):
-        raise ConfigurationError(f"width must be longer than zero, not {width}")
-    if not 1 <= among <= MAX_COUNTED:
-        raise ConfigurationError(f"among must be between 1 and {MAX_COUNTED:,}, not {among}")
-    return to_micros(since, what="since"), width // timedelta(microseconds=1)

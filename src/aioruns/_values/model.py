@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from aioruns._values.checks import check_tags
 from aioruns._values.status import TERMINAL, RunStatus
-from aioruns._values.times import to_micros
 from aioruns.errors import ConfigurationError
 
-__all__ = ["LONGER_THAN", "Progress", "Run", "RunCount", "RunEvent", "RunFilter"]
+__all__ = [
+    "LONGER_THAN",
+    "Progress",
+    "Run",
+    "RunCount",
+    "RunEvent",
+    "RunFilter",
+    "from_micros",
+    "now_micros",
+    "to_micros",
+]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def now_micros() -> int:
+    """Read the clock: microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+def from_micros(micros: int) -> datetime:
+    """Convert stored microseconds exactly to an aware UTC datetime."""
+    return _EPOCH + timedelta(0, 0, micros)  # microseconds= takes half as long again
+
+
+def to_micros(moment: datetime, *, what: str) -> int:
+    """Convert an aware datetime to microseconds.
+
+    Raises:
+        ConfigurationError: The datetime is naive; ``what`` names it in the message.
+    """
+    if moment.tzinfo is None:
+        raise ConfigurationError(f"{what} is a naive datetime; give it a timezone, e.g. datetime.now(UTC)")
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tests.support import now_micros
 from aioruns import RunManager, RunStatus, job, redact_secrets
 from aioruns._running.live import ActiveRun
 from aioruns._running.outbox import Budget
-from aioruns._running.request import check_start
+from aioruns._running.start import check_start
 from aioruns.abc import Ending, Fence, NewRun
 from aioruns.stores import SQLiteStore
 from aioruns.stores.sqlite._batch import Finish, Insert, commit

@@ -13,7 +13,7 @@ from tests.support import eventually
 
 from aioruns import Run, RunEvent, RunStatus
 from aioruns._running.feed import EventFeed
-from aioruns._values.times import to_micros
+from aioruns._values.model import to_micros
 from aioruns.abc import NewEvent, Store
 
 __all__ = ["Reader", "Shelf", "event", "seqs"]

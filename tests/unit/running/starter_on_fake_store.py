@@ -11,8 +11,7 @@ from aioruns import Run, job, redact_secrets
 from aioruns._jobs.work import Work
 from aioruns._running.live import ActiveRun
 from aioruns._running.outbox import Budget
-from aioruns._running.request import Ticket, check_start
-from aioruns._running.start import Starter
+from aioruns._running.start import Starter, Ticket, check_start
 from aioruns.abc import NewRun, Store
 
 __all__ = ["NOW", "Hall", "build", "row"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aioruns import ConfigurationError, Progress, Run, RunEvent, RunFilter, RunStatus
 from aioruns._values.checks import check_tags, check_text
-from aioruns._values.times import from_micros, now_micros, to_micros
+from aioruns._values.model import from_micros, now_micros, to_micros
 
 AT = datetime(2024, 5, 6, 7, 8, 9, 123457, UTC)
 RUN = Run(id=1, job="build", status=RunStatus.RUNNING, created_at=AT)

@@ -13,9 +13,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from aioruns._values.json import encode
-from aioruns._values.model import Run
+from aioruns._values.model import Run, from_micros
 from aioruns._values.status import RunStatus
-from aioruns._values.times import from_micros
 from aioruns.abc import Ending, Fence, NewEvent, NewRun
 from aioruns.errors import LeaseLost
 from aioruns.stores.sqlite._appending import append

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from aioruns._values.json import encode
-from aioruns._values.model import RunFilter
-from aioruns._values.times import to_micros
+from aioruns._values.model import RunFilter, to_micros
 from aioruns.stores.sqlite._queries import COLUMNS, query
 
 __all__ = ["select_page"]

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from aioruns._values.json import decode
-from aioruns._values.model import Progress, Run, RunCount, RunEvent
+from aioruns._values.model import Progress, Run, RunCount, RunEvent, from_micros
 from aioruns._values.status import RunStatus
-from aioruns._values.times import from_micros
 
 __all__ = ["COLUMNS", "SUMMARY", "Row", "chunks", "count_of", "event_of", "query", "run_of"]
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from aioruns._values.model import from_micros
 from aioruns._values.status import TERMINAL, RunStatus
-from aioruns._values.times import from_micros
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner, check_gapless, statuses_of
 
 __all__ = ["CancelRequests"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aioruns._values.model import LONGER_THAN, Run, RunCount
+from aioruns._values.model import LONGER_THAN, Run, RunCount, from_micros
 from aioruns._values.status import RunStatus
-from aioruns._values.times import from_micros
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner
 
 __all__ = ["Counts"]

@@ -6,9 +6,8 @@ import asyncio
 
 import pytest
 
-from aioruns._values.model import Run
+from aioruns._values.model import Run, from_micros
 from aioruns._values.status import ACTIVE, TERMINAL, TRANSITIONS, RunStatus
-from aioruns._values.times import from_micros
 from aioruns.abc import Ending, Fence
 from aioruns.errors import LeaseLost, StoreUnavailable
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner, check_gapless, said, statuses_of

@@ -7,9 +7,8 @@ import itertools
 
 import pytest
 
-from aioruns._values.model import Progress, Run, RunEvent
+from aioruns._values.model import Progress, Run, RunEvent, from_micros
 from aioruns._values.status import TERMINAL, RunStatus
-from aioruns._values.times import from_micros
 from aioruns.abc import Fence
 from aioruns.errors import LeaseLost
 from aioruns.testing._contract._owner import FAR, NOW, ContractCase, Owner, check_gapless, said, statuses_of

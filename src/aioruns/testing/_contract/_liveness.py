@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from aioruns._values.model import from_micros
 from aioruns._values.status import ACTIVE, RunStatus
-from aioruns._values.times import from_micros
 from aioruns.abc import Ending, Store
 from aioruns.errors import LeaseLost
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner, check_gapless, said, serving, statuses_of

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from aioruns._values.model import RunFilter
+from aioruns._values.model import RunFilter, from_micros
 from aioruns._values.status import RunStatus
-from aioruns._values.times import from_micros
 from aioruns.testing._contract._owner import NOW, ContractCase, Owner, said
 
 __all__ = ["Reads"]

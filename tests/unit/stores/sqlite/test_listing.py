@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from aioruns._values.model import Run, RunFilter
+from aioruns._values.model import Run, RunFilter, from_micros
 from aioruns._values.status import TERMINAL
-from aioruns._values.times import from_micros
 from aioruns.stores.sqlite._listing import select_page
 from aioruns.stores.sqlite._queries import run_of
 

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioruns._values.model import LONGER_THAN, Progress, RunCount
+from aioruns._values.model import LONGER_THAN, Progress, RunCount, from_micros
 from aioruns._values.status import RunStatus
-from aioruns._values.times import from_micros
 from aioruns.stores.sqlite._queries import COLUMNS, SUMMARY, chunks, count_of, event_of, many, query, run_of
 
 
