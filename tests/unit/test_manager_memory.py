@@ -65,7 +65,7 @@ def kept(manager: RunManager) -> dict[str, int]:
 async def nothing_is_kept(manager: RunManager) -> None:
     await idle(manager)
     await eventually(lambda: not any(kept(manager).values()))
-    await eventually(lambda: active_runs() == 0, timeout=3)
+    await eventually(lambda: active_runs() == 0, timeout=60)
 
 
 async def complete(manager: RunManager) -> None:

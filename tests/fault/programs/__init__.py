@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 from tests.support import eventually
 
 HERE: Final = Path(__file__).parent
-PATIENCE: Final = 20.0
+PATIENCE: Final = 120.0
 """Seconds after which something will not happen any more, on a machine that is busy with other things."""
 TERMINAL: Final = {"completed", "failed", "cancelled", "interrupted"}
 
@@ -199,7 +199,7 @@ class Programs:
 
     def read(self, *statements: str) -> list[list[Any]]:
         """Read the rows of several statements, as of one moment, on a connection of our own."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=10)) as connection:
+        with contextlib.closing(sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=60)) as connection:
             connection.execute("BEGIN")
             return [connection.execute(statement).fetchall() for statement in statements]
 
