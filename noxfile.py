@@ -123,7 +123,7 @@ def proof(session: nox.Session) -> None:
         "proof",
         "--effort=full",
         "-o",
-        "faulthandler_timeout=300",
+        "faulthandler_timeout=1860",  # behind FULL_TIMEOUT of tests/conftest.py
         *session.posargs,
     )
 

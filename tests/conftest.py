@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from _pytest.faulthandler import fault_handler_stderr_fd_key
+from hypothesis import HealthCheck, settings
 from tests.bounds import patch_bounds
 from tests.insides import note_earlier_runs
 
 from aioruns import RunManager
+
+# How long an example takes says something about the machine, and nothing about what is tested.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -24,7 +29,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     pytest-timeout and pytest's faulthandler both let go of a test at its first failure, and what a failed test leaves
     behind is just what makes a clean-up hang.
     """
-    faulthandler.dump_traceback_later(60, exit=True, file=item.config.stash[fault_handler_stderr_fd_key])
+    faulthandler.dump_traceback_later(300, exit=True, file=item.config.stash[fault_handler_stderr_fd_key])
     try:
         yield
     finally:
@@ -76,6 +81,8 @@ async def manager(open_manager: Callable[..., Awaitable[RunManager]]) -> RunMana
 
 
 EFFORTS = ("quick", "full", "soak")
+FULL_TIMEOUT = 1800
+"""Seconds after which a test hangs with ``--effort=full``, where the longest takes a few minutes."""
 _tallies = pytest.StashKey[dict[str, int]]()
 
 
@@ -89,10 +96,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let no test be ended by its time in the soak, where the limits of the other efforts are hours too short."""
-    if config.getoption("--effort") == "soak":
+    """Give tests that try more cases more time: those of a soak take hours, so none of them is ended by its time."""
+    limit = {"quick": None, "full": FULL_TIMEOUT, "soak": 0}[config.getoption("--effort")]
+    if limit is not None:
         for item in items:
-            item.add_marker(pytest.mark.timeout(0), append=False)
+            item.add_marker(pytest.mark.timeout(limit), append=False)
 
 
 @pytest.fixture(scope="session")

@@ -35,11 +35,14 @@ __all__ = [
     "turns",
 ]
 
-PATIENCE: Final = 20
-"""Seconds after which what does not end by itself does so all the same: a test that failed must not hang."""
+PATIENCE: Final = 120
+"""Seconds after which what does not end by itself does so all the same: a test that failed must not hang.
+
+It is many times what anything takes on a machine that is busy with other things.
+"""
 
 
-async def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
+async def eventually(condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:
     """Wait until a condition, a plain or an async function, is true; return what it gave.
 
     Raises:
@@ -65,7 +68,7 @@ async def turns(count: int) -> None:
 
 def rows(database: Path, sql: str = "SELECT * FROM runs ORDER BY id", *values: Any) -> list[sqlite3.Row]:
     """Read the database past the library, through a connection of its own."""
-    with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection:
+    with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection:
         connection.row_factory = sqlite3.Row
         return connection.execute(sql, values).fetchall()
 

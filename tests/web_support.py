@@ -94,7 +94,7 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
     with listening() as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not server.started:
                     assert not task.done(), "the server did not start"
                     await asyncio.sleep(0.001)
@@ -117,7 +117,7 @@ async def serving_runs(manager: RunManager, *, prefix: str = "", **options: Any)
 
     app = FastAPI()
     app.include_router(runs_router(manager, **options), prefix=prefix)
-    async with serving(app) as url, httpx.AsyncClient(base_url=url + prefix, timeout=20) as client:
+    async with serving(app) as url, httpx.AsyncClient(base_url=url + prefix, timeout=60) as client:
         yield client
 
 
@@ -130,7 +130,7 @@ async def started(client: httpx.AsyncClient, name: str, args: Mapping[str, Any] 
 
 async def ended(manager: RunManager, run_id: int) -> Run:
     """Wait until a run has ended."""
-    return await manager.wait_run(run_id, timeout=10)
+    return await manager.wait_run(run_id, timeout=60)
 
 
 def problem(response: httpx.Response, status: int, kind: str) -> dict[str, Any]:

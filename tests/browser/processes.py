@@ -23,7 +23,7 @@ import aioruns
 __all__ = ["Server", "Stage", "eventually", "working"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PATIENCE: Final = 20
+PATIENCE: Final = 60
 """Seconds after which what does not come is given up."""
 TOKEN: Final = "the-token-of-the-tests"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["TIMEOUT", "Command", "Start"]
 
-TIMEOUT = 50
+TIMEOUT = 120
 """Seconds after which a process is taken for hung; a demo on the test's documents takes one or two."""
 
 ON_A_TERMINAL = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"

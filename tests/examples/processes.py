@@ -38,7 +38,7 @@ class Program:
 
     async def prints(self, text: str) -> str:
         """Wait until it prints a line with this text; return the line."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (line := await self._read()) is not None:
                 if text in line:
                     return line
@@ -55,7 +55,7 @@ class Program:
 
     async def ends(self) -> int:
         """Wait until it ends; return its exit code."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await self._read() is not None:
                 pass
             return await self._process.wait()

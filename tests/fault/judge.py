@@ -61,7 +61,7 @@ class Stored:
 def read_stored(database: Path) -> Stored:
     """Read the database through a connection that cannot write."""
     stored = Stored(locks=sorted(path.name for path in database.parent.glob("*.lock")))
-    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=60)) as connection:
         connection.row_factory = sqlite3.Row
         for row in connection.execute("SELECT * FROM runs"):
             stored.runs[row["id"]] = dict(row)

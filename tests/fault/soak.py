@@ -36,7 +36,7 @@ LONGEST_GAP: Final = 0.2
 """Seconds between two signals."""
 FREEZES: Final = (0.01, 0.1, 0.4, 1.5)
 """Seconds for which a worker is frozen."""
-PATIENCE: Final = 30.0
+PATIENCE: Final = 120.0
 """Seconds after which a worker that was asked to close will not."""
 
 
@@ -66,7 +66,7 @@ class Soak:
 
     def run(self, kills: int) -> None:
         """Send signals until so many workers have died; end the others too; open and close the file once more."""
-        deadline = time.monotonic() + PATIENCE + 2 * kills
+        deadline = time.monotonic() + PATIENCE + 10 * kills
         while self._deaths < kills and time.monotonic() < deadline:
             while len(self._pids.keys() - self._doomed) < self._workers:
                 self._spawn()

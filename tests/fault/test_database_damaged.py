@@ -100,7 +100,7 @@ async def test_G8_manager_of_a_file_that_was_damaged_tells_and_closes(
         await handle
     with pytest.raises(StoreUnavailable, match=f"{database} is unavailable: it is {why}"):
         await manager.start_run(puppet.job(2))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await manager.aclose()
 
 
@@ -114,7 +114,7 @@ async def test_G8_manager_whose_log_was_damaged_tells_and_closes(
     damage(Path(f"{database}-wal"))
     with pytest.raises(StoreUnavailable, match=f"^the database {database} is unavailable: "):
         await manager.get_run(1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await manager.aclose()
 
 
@@ -174,7 +174,7 @@ async def test_F4_nothing_is_acknowledged_once_the_file_is_gone(
         await handle
     with pytest.raises(StoreUnavailable, match=gone):
         await manager.start_run(puppet.job(2))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await manager.aclose()
 
 

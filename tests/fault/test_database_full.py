@@ -142,7 +142,7 @@ async def test_G8_closing_is_bounded_on_a_full_disk(small_disk: Path, puppet: Pu
     handle = await manager.start_run(puppet.job(1), key="a")
     await puppet.enters(1)
     with filled(small_disk):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await manager.aclose()
         with pytest.raises(StoreUnavailable, match="there is no room left"):
             await handle.wait()

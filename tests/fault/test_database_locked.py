@@ -207,7 +207,7 @@ async def test_G8_closing_is_bounded_while_the_database_is_locked(
     handle = await manager.start_run(puppet.job(1), key="a")
     await puppet.enters(1)
     async with locked(database):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await manager.aclose()
         with pytest.raises(StoreUnavailable):
             await handle.wait()

@@ -20,8 +20,8 @@ from aioruns import (
     RunManager,
 )
 
-SOON = 2.0
-"""Seconds within which one process learns what another has done."""
+SOON = 60.0
+"""Seconds after which one process will not learn any more what another has done; it takes half a second."""
 
 
 @pytest_asyncio.fixture

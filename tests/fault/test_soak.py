@@ -32,7 +32,7 @@ def test_R3_X2_whenever_processes_are_killed_nothing_is_lost_doubled_or_stuck(
     # A session of its own, so that nothing of it is left whatever happens here.
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, text=True) as driver:
         try:
-            said, _ = driver.communicate(timeout=50 + 2 * kills)
+            said, _ = driver.communicate(timeout=300 + 10 * kills)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(driver.pid, signal.SIGKILL)

@@ -74,7 +74,7 @@ async def test_N1_a_task_cancelled_at_every_turn_of_its_finalisation_stores_the_
     task = task_of(manager, handle.id)
     puppet.end(1, "done")
     await turns(5)
-    deadline = loop.time() + 0.3
+    deadline = loop.time() + 60
     while not task.done() and loop.time() < deadline:
         task.cancel()
         await asyncio.sleep(0)
@@ -148,7 +148,7 @@ async def test_N3_a_task_cancelled_before_its_first_step_is_not_lost(manager: Ru
     loop.set_task_factory(cancel_runs)
     handle = await manager.start_run(puppet.job(1), key="k")
     loop.set_task_factory(None)
-    run = await handle.wait(timeout=5)
+    run = await handle.wait(timeout=60)
     assert (run.status, puppet.entered) == ("failed", [])
     assert run.error == "CancelledError: the task was cancelled, and not through cancel_run"
     assert manager.current_run_id("k") is None

@@ -18,7 +18,7 @@ from aioruns import ManagerClosed, RunHandle, RunStatus
 from aioruns.stores.sqlite._lease import Lease
 from aioruns.testing import ShuffledEventLoop, run_schedule, run_schedules
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.support import each_statement
 
 from aioruns.testing import ShuffledEventLoop, run_schedule
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 PLAYS = [start_and_give_up, wait_in_line, end_in_every_way, close_among_starts, subscribe_at_every_point]
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from tests.interleaving.judge import Schedules, World
 from aioruns import RunHandle, RunManager, RunStatus
 from aioruns.testing import run_schedules
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

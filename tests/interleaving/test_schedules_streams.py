@@ -15,7 +15,7 @@ from tests.interleaving.judge import Schedules, World
 from aioruns import ManagerClosed, RunEvent, RunManager, current_run
 from aioruns.testing import run_schedules
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

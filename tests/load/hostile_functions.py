@@ -165,7 +165,7 @@ async def close_the_manager_in_a_task(manager: RunManager) -> None:
 
 async def close_the_manager_from_a_thread(manager: RunManager) -> None:
     loop = asyncio.get_running_loop()
-    await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(manager.aclose(), loop).result(timeout=10))
+    await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(manager.aclose(), loop).result(timeout=60))
 
 
 async def catch_the_refused_close(manager: RunManager) -> str:

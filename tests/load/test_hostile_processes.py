@@ -79,7 +79,7 @@ async def test_G8_a_program_that_is_interrupted_and_closes_its_event_loop_exits(
     program = programs.run("close_the_loop.py")
     assert await program.says() == "begun"
     program.send_signal(signal.SIGINT)
-    assert await program.exits(within=10) == 0
+    assert await program.exits() == 0
     assert programs.statuses() == {1: RESCUED}
     await check_rescued(programs)
 
@@ -163,7 +163,7 @@ async def test_G3_G8_a_function_that_never_ends_stays_cancelling_until_its_proce
         # Asked from another process, it does not end, and says where it is.
         assert (await manager.cancel_run(1, reason="enough")).status == "cancelling"
         lines = (event async for event in manager.stream_events(1) if event.kind == "log")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             line = await anext(lines)
         assert "asked to end, the function still executes" in line.data["message"]
         assert f"in {what}\n" in line.data["traceback"]
@@ -188,7 +188,7 @@ async def test_G3_G8_a_function_that_never_ends_stays_cancelling_until_its_proce
         else:
             assert program.runs
             program.kill()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert (await manager.wait_run(1)).status == "interrupted"
         assert await (await manager.start_run(answer(), key="hostile")) == 42
     programs.check_all_over()

@@ -60,7 +60,7 @@ async def ended(manager: RunManager, work: Callable[[], Awaitable[Any]]) -> Run:
     async def play() -> Any:
         return await work()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         run = await (await manager.start_run(play(), key="k")).wait()
     assert manager.current_run_id("k") is None
     for text in filter(None, (run.error, run.traceback)):

@@ -15,7 +15,7 @@ from tests.support import eventually, rows
 
 from aioruns import RunManager, current_run, job
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(600)]
 
 MEMORY = 64 * MIB
 """More than 10,000 unstored lines take, and far less than a million do."""

@@ -15,7 +15,7 @@ from tests.support import eventually
 from aioruns import RunEvent, RunHandle, current_run, job
 from aioruns.stores import SQLiteStore
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(600)]
 
 BATCH = 50
 """Events that the run says before it lets the store take them; so a number of events is a number of commits."""

@@ -18,7 +18,7 @@ from tests.support import Puppet, rows, statuses
 
 from aioruns import ManagerClosed, RunHandle, RunManager, job
 
-PATIENCE: Final = 20
+PATIENCE: Final = 120
 """Seconds after which a call on the wrong event loop is taken to hang."""
 
 

@@ -56,7 +56,7 @@ def check_installed() -> None:
 
 def check_command() -> None:
     command = str(Path(sys.executable).with_name("aioruns"))
-    version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True, timeout=30)
+    version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True, timeout=120)
     assert version.stdout.strip() == f"aioruns {importlib.metadata.version('aioruns')}", version
 
     # Without the extra, a command says what to install: no traceback, and nothing is left behind.

@@ -40,7 +40,7 @@ class Inspector:
 
     def rows(self) -> dict[int, sqlite3.Row]:
         """Read all runs, and the streams of all events, at one moment; check what holds at every moment."""
-        with contextlib.closing(sqlite3.connect(self._database, timeout=10, isolation_level=None)) as connection:
+        with contextlib.closing(sqlite3.connect(self._database, timeout=60, isolation_level=None)) as connection:
             connection.row_factory = sqlite3.Row
             connection.execute("BEGIN")
             rows = connection.execute("SELECT * FROM runs ORDER BY id").fetchall()

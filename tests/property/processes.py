@@ -29,7 +29,7 @@ __all__ = ["Process", "World", "make_quick"]
 
 T = TypeVar("T")
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds after which something will not happen any more."""
 
 

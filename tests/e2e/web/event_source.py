@@ -126,7 +126,7 @@ async def reading(
     try:
         writer.write(request("GET", path, headers))
         reply = Reply(reader, writer)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await reply.read_head()
         yield reply
     finally:

@@ -83,5 +83,5 @@ async def web_server(
             )
         address = re.search(r"http://127\.0\.0\.1:(\d+)", await program.prints("unning on http://"))
         assert address is not None
-        client = httpx.AsyncClient(base_url=address[0], trust_env=False, timeout=20)
+        client = httpx.AsyncClient(base_url=address[0], trust_env=False, timeout=60)
         yield Server(program, int(address[1]), await stack.enter_async_context(client))

@@ -43,12 +43,12 @@ OpenManager = Callable[..., Awaitable[RunManager]]
 async def visiting(app: Any, *, token: str | None = TOKEN, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Serve an application; gives a client that shows the token."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with serving(app, **options) as url, httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
+    async with serving(app, **options) as url, httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
         yield client
 
 
 def without_token(client: httpx.AsyncClient) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=client.base_url, timeout=20)
+    return httpx.AsyncClient(base_url=client.base_url, timeout=60)
 
 
 # Alone
@@ -358,7 +358,7 @@ async def test_events_pass_its_layers_one_by_one(open_manager: OpenManager) -> N
             lines = stream.aiter_lines()
             assert await anext(lines) == "id: 1", "although the run goes on"
             await client.post(f"/api/runs/{run_id}/cancel")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 rest = [line async for line in lines]
         assert any('"cancelled"' in line for line in rest)
 

@@ -17,7 +17,7 @@ from tests.e2e.web import event_source
 from tests.e2e.web.servers import Server, web_server
 from tests.support import eventually, rows
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(600)]
 
 AT_ONCE: Final = struct.pack("ii", 1, 0)
 """Lingers for no time: closing sends RST, whatever is under way."""
@@ -121,11 +121,11 @@ async def test_G1_clients_that_go_away_at_any_point_of_a_start_leave_no_half_sta
     assert len(found) >= 6, "those who had the answer have a run"
 
     # What is left is a run as any other; and each name is as free as it should be.
-    await eventually(lambda: all_are_cancelled(server, database), timeout=30)
+    await eventually(lambda: all_are_cancelled(server, database), timeout=60)
     for row in found:
         if row["idempotency_key"] is not None:
             assert await server.start("wait", idempotency_key=row["idempotency_key"]) == row["id"]
         if row["key"] is not None:
             assert await server.start("wait", key=row["key"]) > row["id"], "the key is free"
-    await eventually(lambda: all_are_cancelled(server, database), timeout=30)
+    await eventually(lambda: all_are_cancelled(server, database), timeout=60)
     assert server.program.complaints == []

@@ -163,7 +163,7 @@ def test_valid_requests_are_answered_as_the_document_says(
     def conforms(case: Case, data: st.DataObject) -> None:
         aim(data, case, live)
         tally("valid HTTP requests")
-        case.call_and_validate(timeout=20)
+        case.call_and_validate(timeout=60)
 
     conforms()
 
@@ -179,6 +179,6 @@ def test_invalid_requests_are_refused_as_the_document_says(
     @given(live.schema[path][method].as_strategy(generation_mode=GenerationMode.NEGATIVE))
     def conforms(case: Case) -> None:
         tally("invalid HTTP requests")
-        case.call_and_validate(timeout=20)
+        case.call_and_validate(timeout=60)
 
     conforms()

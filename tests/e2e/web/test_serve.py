@@ -171,7 +171,7 @@ def start_server(start: Start, tmp_path: Path) -> Start:
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=20, trust_env=False, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+    with httpx.Client(timeout=60, trust_env=False, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
         yield client
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio
 
 PATIENT = {"uvicorn": ("--timeout-graceful-shutdown", "25"), "hypercorn": ("--graceful-timeout", "25")}
 """A grace that no stream may use up."""
-SOON = 10
+SOON = 60
 """Seconds within which a server ends that nothing holds up: far less than the grace."""
 
 # With workers, hypercorn's processes hear of the end through an event of their own, and of no signal: see the docs.

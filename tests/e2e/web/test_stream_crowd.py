@@ -14,7 +14,7 @@ from tests.e2e.web.event_source import Reply, check_whole, reading
 from tests.e2e.web.servers import Server, web_server
 from tests.support import eventually
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.proof, pytest.mark.timeout(600)]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -68,7 +68,7 @@ async def test_G10_a_thousand_open_streams_get_everything_and_memory_is_flat(
             for _ in range(streams)
         ]
         following = [asyncio.create_task(each.follow()) for each in followers]
-        await eventually(lambda: all(each.seq == 1 for each in followers), timeout=60)
+        await eventually(lambda: all(each.seq == 1 for each in followers), timeout=120)
         opened = await server.get("/memory")
         assert opened - before < streams * 100 * KIB + 4 * MIB
 

@@ -100,7 +100,7 @@ async def test_G6_a_stream_that_is_open_sees_a_run_of_another_process_rescued(tm
             events = reply.events()
             seen = [await anext(events), await anext(events)]
             owner.program.signal(signal.SIGKILL)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 seen += [event async for event in events]
     check_whole(seen, run_id)
     assert seen[-1].data["run"]["status"] == "interrupted"

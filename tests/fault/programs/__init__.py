@@ -20,7 +20,7 @@ from tests.support import eventually
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[2]
-PATIENCE: Final = 20.0
+PATIENCE: Final = 120.0
 """Seconds after which something will not happen any more, on a machine that is busy with other things."""
 TERMINAL: Final = {"completed", "failed", "cancelled", "interrupted"}
 
@@ -202,7 +202,7 @@ class Programs:
 
     def read(self, *statements: str) -> list[list[Any]]:
         """Read the rows of several statements, as of one moment, on a connection of our own."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=10)) as connection:
+        with contextlib.closing(sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=60)) as connection:
             connection.execute("BEGIN")
             return [connection.execute(statement).fetchall() for statement in statements]
 

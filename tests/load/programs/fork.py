@@ -77,7 +77,7 @@ class Forker:
 
 def wait(pid: int) -> int:
     """Wait for a child's end; for one that does not end, -1000."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:

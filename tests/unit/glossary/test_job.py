@@ -136,7 +136,7 @@ async def test_cancelled_at_any_piece_of_work_it_ends_and_writes_nothing(
 
     def held_back(*args: Any, **kwargs: Any) -> Any:
         entered.set()
-        go_on.wait(timeout=30)
+        go_on.wait(timeout=60)
         return original(*args, **kwargs)
 
     def held_back_items(*args: Any, **kwargs: Any) -> Any:
@@ -161,7 +161,7 @@ async def test_a_piece_of_work_is_waited_for_even_when_cancelled_twice() -> None
 
     def work() -> None:
         entered.set()
-        finish.wait(timeout=30)
+        finish.wait(timeout=60)
 
     task = asyncio.create_task(in_thread(work))
     await eventually(entered.is_set)
@@ -180,7 +180,7 @@ async def test_what_a_cancelled_piece_of_work_raises_is_not_reported() -> None:
 
     def work() -> None:
         entered.set()
-        finish.wait(timeout=30)
+        finish.wait(timeout=60)
         raise OSError("the disk is full")
 
     task = asyncio.create_task(in_thread(work))

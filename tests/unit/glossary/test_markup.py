@@ -175,4 +175,4 @@ def test_inline_markup_is_taken_away(markup: str, text: str) -> None:
 def test_a_long_run_of_opening_marks_takes_no_square_of_its_length(nasty: str) -> None:
     begin = time.process_time()
     list(passages_of(nasty * (200_000 // len(nasty))))
-    assert time.process_time() - begin < 10  # It takes half a second; quadratic, it takes minutes.
+    assert time.process_time() - begin < 60  # It takes half a second; quadratic, it takes minutes.

@@ -34,7 +34,7 @@ def run_program(tmp_path: Path, program: str) -> list[str]:
         env=os.environ | {"PYTHONPATH": str(source)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -79,7 +79,7 @@ async def test_G8_closing_is_bounded_while_an_insert_is_never_answered(open_mana
     gate = hold_answer(store, "insert_run")
     start = asyncio.create_task(manager.start_run(puppet.job(1)))
     await gate.reached.wait()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await manager.aclose()
 
     gate.open()  # too late: the function must not begin
@@ -94,7 +94,7 @@ async def test_G8_closing_is_bounded_while_the_store_does_not_close(open_manager
     store = SQLiteStore(database)
     manager = await open_manager(store)
     gate = hold_call(store, "aclose")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await manager.aclose()
     gate.open()
     await store.aclose()
@@ -114,7 +114,7 @@ async def test_F3_while_a_spawn_that_failed_cannot_be_stored_other_starts_get_th
         patch.setattr(*LAUNCH, fail)
         broken = asyncio.create_task(manager.start_run(puppet.job(1), key="k"))
         await gate.reached.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(RunConflict):
             await manager.start_run(puppet.job(2), key="k")
     await turns(5)
@@ -196,7 +196,7 @@ async def test_G8_opening_a_store_that_hangs_is_bounded(database: Path) -> None:
     store = FaultyStore(database)
     store.hang("acquire_lease")
     store.hang("aclose")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with pytest.raises(StoreUnavailable, match="has not answered"):
             await RunManager(store, store_timeout=0).open()
     store.back()

@@ -44,7 +44,7 @@ def in_a_thread() -> None:
 async def nothing_is_kept(manager: RunManager) -> None:
     await idle(manager)
     await eventually(lambda: not leftovers(manager) and not locks(manager))
-    await eventually(lambda: active_runs() == 0, timeout=3)
+    await eventually(lambda: active_runs() == 0, timeout=60)
 
 
 async def complete(manager: RunManager) -> None:

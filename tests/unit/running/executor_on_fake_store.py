@@ -96,8 +96,8 @@ class Desk:
     async def ended(self, active: ActiveRun) -> Ending:
         """Wait until a run is over in every respect, and give what was stored of it last."""
         assert active.task is not None
-        await within(10, asyncio.wait((active.task,)))
-        await within(10, active.ended.wait())
+        await within(60, asyncio.wait((active.task,)))
+        await within(60, active.ended.wait())
         return self.endings[-1]
 
 

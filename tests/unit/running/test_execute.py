@@ -291,7 +291,7 @@ async def test_a_run_that_was_ended_between_its_launch_and_its_first_step_is_lef
     active = desk.launch(waits())
     desk.executor.conclude(active, row("cancelled"))
     assert active.task is not None
-    await within(5, active.task)
+    await within(60, active.task)
     assert desk.calls == []
     assert desk.told == ["end 7"]
 
@@ -305,7 +305,7 @@ async def test_G8_a_thread_that_outlasts_its_event_loop_ends_nothing() -> None:
 
     @job
     def stays() -> None:
-        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=20)
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=60)
 
     desk = Desk()
     active = desk.launch(stays())
@@ -316,12 +316,12 @@ async def test_G8_a_thread_that_outlasts_its_event_loop_ends_nothing() -> None:
     assert active.cancel_event.is_set()
     assert not active.task.done(), "the thread may still end in time"
     desk.executor.give_up()
-    await within(5, asyncio.wait((active.task,)))
+    await within(60, asyncio.wait((active.task,)))
     assert not active.function_over
     assert (desk.calls, desk.told) == ([], [])
     gate.set()
     assert active.thread is not None
-    await within(5, active.thread.ended)
+    await within(60, active.thread.ended)
 
 
 async def test_a_thread_that_ends_in_time_ends_its_run_although_its_task_was_cancelled() -> None:
@@ -330,7 +330,7 @@ async def test_a_thread_that_ends_in_time_ends_its_run_although_its_task_was_can
 
     @job
     def stays() -> int:
-        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=20)
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=60)
         return 5
 
     desk = Desk()
@@ -350,7 +350,7 @@ async def test_giving_up_does_not_leave_a_thread_that_nobody_tears(monkeypatch: 
 
     @job
     def stays() -> int:
-        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=20)
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=60)
         return 5
 
     desk = Desk()

@@ -45,7 +45,7 @@ async def test_a_subscriber_that_has_seen_everything_reads_once_for_each_commit(
         await turns(10)
     assert shelf.reads == [0, 2, 3, 4]
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
     assert seqs(reader.seen) == [1, 2, 3, 4, 5, 6]
 
 
@@ -59,7 +59,7 @@ async def test_a_commit_is_read_once_for_all_who_keep_up() -> None:
         await reader.has(1, 2, 3)
     assert len(shelf.reads) == before + 1
     shelf.end()
-    await within(5, asyncio.gather(*(reader.task for reader in readers)))
+    await within(60, asyncio.gather(*(reader.task for reader in readers)))
     assert all(seqs(reader.seen) == [1, 2, 3, 4] for reader in readers)
 
 
@@ -77,7 +77,7 @@ async def test_G6_where_who_reads_for_all_goes_away_another_one_reads() -> None:
         await reader.has(1, 2)
     assert shelf.reads == [0, 0]
     shelf.end()
-    await within(5, asyncio.gather(second.task, third.task))
+    await within(60, asyncio.gather(second.task, third.task))
 
 
 @pytest.mark.parametrize("gap", [1, 2, RECENT])
@@ -95,7 +95,7 @@ async def test_who_catches_up_holds_nobody_up_and_joins_the_others(gap: int) -> 
     assert not behind.seen
     gate.set()
     shelf.end()
-    await within(5, asyncio.gather(ahead.task, behind.task))
+    await within(60, asyncio.gather(ahead.task, behind.task))
     assert seqs(behind.seen) == list(range(1, gap + 2 * PAGE + 3))
 
 
@@ -112,7 +112,7 @@ async def test_what_one_has_read_the_next_one_is_given_from_memory() -> None:
     await turns(5)
     assert shelf.reads == []
     shelf.end()
-    await within(5, asyncio.gather(first.task, late.task, middle.task))
+    await within(60, asyncio.gather(first.task, late.task, middle.task))
 
 
 @pytest.mark.parametrize("over", [False, True])
@@ -127,7 +127,7 @@ async def test_G6_who_begins_behind_the_end_hides_nothing_from_who_begins_before
     await reader.has(*range(1, len(shelf.events) + 1))
     if not over:
         shelf.end()
-    await within(5, asyncio.gather(ahead.task, reader.task))
+    await within(60, asyncio.gather(ahead.task, reader.task))
     assert (seqs(ahead.seen), seqs(reader.seen)) == ([], [1, 2, 3, 4])
 
 
@@ -143,12 +143,12 @@ async def test_G6_a_stream_goes_on_after_a_commit_that_came_between_reading_and_
     shelf.gate.set()
     await reader.has(1)
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
 
 
 async def test_G6_a_commit_in_the_middle_of_a_long_history_hides_nothing_of_it() -> None:
     shelf = Shelf(PAGE + 5)
-    async with asyncio.timeout(5), opened(shelf.stream()) as stream:
+    async with asyncio.timeout(60), opened(shelf.stream()) as stream:
         seen = [await anext(stream) for _ in range(PAGE)]
         shelf.feed.notify(1)
         seen += [await anext(stream) for _ in range(5)]
@@ -162,7 +162,7 @@ async def test_G6_the_last_events_are_read_when_they_come_between_reading_and_lo
     await eventually(lambda: shelf.reads)
     shelf.end()
     shelf.gate.set()
-    await within(5, reader.task)
+    await within(60, reader.task)
     assert seqs(reader.seen) == [2]
 
 
@@ -196,7 +196,7 @@ async def test_G6_an_idle_subscriber_looks_at_nothing() -> None:
     await turns(10)
     assert len(shelf.reads) == reads + 1
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
 
 
 async def test_L6_a_commit_of_another_run_wakes_nobody() -> None:
@@ -209,7 +209,7 @@ async def test_L6_a_commit_of_another_run_wakes_nobody() -> None:
     await turns(10)
     assert len(shelf.reads) == reads
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
 
 
 # What is kept for all
@@ -238,7 +238,7 @@ async def test_G6_a_subscriber_that_jumps_over_a_single_event_leaves_no_gap_for_
     await ahead.has(5)
     await reader.has(1, 2, 3, 4, 5)
     shelf.end()
-    await within(5, asyncio.gather(reader.task, ahead.task))
+    await within(60, asyncio.gather(reader.task, ahead.task))
     assert seqs(reader.seen) == [1, 2, 3, 4, 5, 6]
 
 
@@ -254,7 +254,7 @@ async def test_G6_subscribers_that_begin_at_once_at_different_places_are_given_n
     for after in (4, 5, 6):
         assert await everything_is_kept(shelf, after=after)
     shelf.end()
-    await within(5, asyncio.gather(ahead.task, behind.task))
+    await within(60, asyncio.gather(ahead.task, behind.task))
     assert (seqs(ahead.seen), seqs(behind.seen)) == ([5, 6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 8])
 
 
@@ -289,7 +289,7 @@ async def test_G10_just_as_much_is_kept_as_may_be_also_after_a_jump(monkeypatch:
     await turns(5)
     assert await everything_is_kept(shelf, after=11)
     shelf.end()
-    await within(5, asyncio.gather(reader.task, ahead.task))
+    await within(60, asyncio.gather(reader.task, ahead.task))
     assert seqs(reader.seen) == list(range(5, 15))
 
 
@@ -302,7 +302,7 @@ async def test_G6_what_is_too_long_to_be_kept_is_read_again(monkeypatch: pytest.
     late = Reader(shelf, after=1)
     await late.has(2, 3)
     shelf.end()
-    await within(5, asyncio.gather(first.task, late.task))
+    await within(60, asyncio.gather(first.task, late.task))
 
 
 async def test_G10_a_subscriber_is_given_a_page_at_once_and_no_more() -> None:
@@ -312,7 +312,7 @@ async def test_G10_a_subscriber_is_given_a_page_at_once_and_no_more() -> None:
     with shelf.feed.watch(1) as channel:
         assert seqs(channel.after(0)) == list(range(1, PAGE + 1))
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
 
 
 async def test_G10_a_subscriber_holds_no_more_of_a_page_than_a_bound_and_misses_none(
@@ -326,5 +326,5 @@ async def test_G10_a_subscriber_holds_no_more_of_a_page_than_a_bound_and_misses_
     await reader.has(1, 2, 3, 4, 5, 6, 7)
     assert shelf.reads[:3] == [0, 3, 6]
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
     assert seqs(reader.seen) == list(range(1, 9))

@@ -35,7 +35,7 @@ async def test_what_is_stored_here_is_not_read_by_those_who_keep_up() -> None:
     assert shelf.reads == []
     assert all(reader.seen == shelf.events for reader in readers)
     shelf.end()
-    await within(5, asyncio.gather(*(reader.task for reader in readers)))
+    await within(60, asyncio.gather(*(reader.task for reader in readers)))
 
 
 async def test_what_nobody_watches_is_not_kept() -> None:
@@ -45,7 +45,7 @@ async def test_what_nobody_watches_is_not_kept() -> None:
     reader = await keeping_up(shelf)
     assert reader.seen == shelf.events
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
 
 
 async def test_who_has_not_begun_to_read_is_not_given_what_comes_next_first() -> None:
@@ -57,7 +57,7 @@ async def test_who_has_not_begun_to_read_is_not_given_what_comes_next_first() ->
     shelf.gate.set()
     await reader.has(1, 2, 3, 4, 5)
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
 
 
 @pytest.mark.parametrize("late", [0, 1, 5])
@@ -78,7 +78,7 @@ async def test_who_begins_while_the_run_speaks_reads_what_it_missed_and_is_given
     await turns(5)
     assert shelf.reads == [0]
     shelf.end()
-    await within(5, asyncio.gather(*(reader.task for reader in readers)))
+    await within(60, asyncio.gather(*(reader.task for reader in readers)))
 
 
 async def test_who_is_far_behind_catches_up_while_the_run_speaks() -> None:
@@ -98,7 +98,7 @@ async def test_who_is_far_behind_catches_up_while_the_run_speaks() -> None:
     assert len(shelf.reads) == len(set(shelf.reads)), "those who stand at the same place read together"
     shelf.gate.set()
     shelf.end()
-    await within(5, asyncio.gather(ahead.task, *(reader.task for reader in readers)))
+    await within(60, asyncio.gather(ahead.task, *(reader.task for reader in readers)))
 
 
 async def test_G6_behind_what_another_has_stored_what_is_stored_here_waits_for_its_turn() -> None:
@@ -115,7 +115,7 @@ async def test_G6_behind_what_another_has_stored_what_is_stored_here_waits_for_i
         await reader.has(1, 2, 3, 4, 5, 6)
     assert shelf.reads == [2], "after the reading, they are given again what comes next"
     shelf.end()
-    await within(5, asyncio.gather(*(reader.task for reader in readers)))
+    await within(60, asyncio.gather(*(reader.task for reader in readers)))
 
 
 async def test_G6_news_that_came_before_what_it_stands_behind_is_not_forgotten() -> None:
@@ -127,7 +127,7 @@ async def test_G6_news_that_came_before_what_it_stands_behind_is_not_forgotten()
     publish()
     await reader.has(1, 2, 3, 4, 5)
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
 
 
 async def test_news_of_nothing_is_looked_into_once_for_all() -> None:
@@ -137,7 +137,7 @@ async def test_news_of_nothing_is_looked_into_once_for_all() -> None:
     await turns(20)
     assert shelf.reads == [2]
     shelf.end()
-    await within(5, asyncio.gather(*(reader.task for reader in readers)))
+    await within(60, asyncio.gather(*(reader.task for reader in readers)))
 
 
 async def test_G6_of_an_append_that_was_stored_in_part_before_each_is_given_its_own_seq() -> None:
@@ -152,7 +152,7 @@ async def test_G6_of_an_append_that_was_stored_in_part_before_each_is_given_its_
     await reader.has(1, 2, 3, 4, 5)
     assert reader.seen[-1].data_json == third.data
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
 
 
 @pytest.mark.parametrize("late", [0, 1, 2, 3, 5])
@@ -169,7 +169,7 @@ async def test_G6_what_is_told_while_somebody_reads_is_given_once(late: int) -> 
     shelf.gate.set()
     await reader.has(1, 2, 3, 4, 5, 6)
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
     assert seqs(reader.seen) == list(range(1, 8))
 
 
@@ -181,7 +181,7 @@ async def test_G6_of_an_append_that_was_stored_before_its_answer_was_lost_subscr
     shelf.feed.publish(shelf.run, [], range(0))
     await reader.has(1, 2, 3, 4)
     shelf.end()
-    await within(5, reader.task)
+    await within(60, reader.task)
 
 
 async def test_G10_of_what_is_stored_here_no_more_is_kept_than_of_what_is_read() -> None:
@@ -195,4 +195,4 @@ async def test_G10_of_what_is_stored_here_no_more_is_kept_than_of_what_is_read()
     await eventually(lambda: len(late.seen) == RECENT + 1)
     assert shelf.reads == [len(shelf.events) - RECENT - 1]
     shelf.end()
-    await within(5, asyncio.gather(reader.task, late.task))
+    await within(60, asyncio.gather(reader.task, late.task))

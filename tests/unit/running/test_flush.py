@@ -205,7 +205,7 @@ async def test_G7_flush_of_a_lost_run_never_hangs() -> None:
     with pytest.raises(LeaseLost):
         await active.outbox.flush()
     say(active.outbox, "b")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(LeaseLost):
             await active.outbox.flush()
 
@@ -215,6 +215,6 @@ async def test_G7_thread_of_a_lost_run_does_not_wait_for_room() -> None:
     thread = in_thread(lambda: say(active.outbox, *range(2 * MAX_EVENTS)))
     try:
         await eventually(lambda: active.lost)
-        await eventually(lambda: not thread.is_alive(), timeout=5)
+        await eventually(lambda: not thread.is_alive(), timeout=60)
     finally:
         active.outbox.take_rest()

@@ -195,20 +195,22 @@ async def test_F1_time_in_which_the_event_loop_stands_still_is_not_the_stores(
 ) -> None:
     """The answer has come meanwhile, and waits in the loop's line, behind the timer."""
     patch_bounds(monkeypatch, late=0.1)
-    executor_has_answered = threading.Event()
+    loop, executor_has_answered = asyncio.get_running_loop(), threading.Event()
+    future: asyncio.Future[str] = loop.create_future()
 
-    def answer_in_thread() -> str:
+    def answer_in_thread() -> None:
+        loop.call_soon_threadsafe(future.set_result, "a run")
         executor_has_answered.set()
-        return "a run"
 
     async def answer() -> str:
-        told = await asyncio.to_thread(answer_in_thread)
+        threading.Thread(target=answer_in_thread).start()
+        told = await future
         await turns(5)  # from the database's thread to whoever asked, an answer passes through several hands
         return told
 
     scripted.answers[1] = answer
     call = asyncio.create_task(bounded(scripted, patience=0).get_run(1))  # pyright: ignore[reportArgumentType]
     await turns(2)
-    executor_has_answered.wait(20)
+    executor_has_answered.wait(60)
     time.sleep(0.3)  # a job that blocks
     assert await call == "a run"

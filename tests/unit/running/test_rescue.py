@@ -109,7 +109,7 @@ async def test_G7_the_dead_are_looked_for_again_and_again_also_when_the_store_wa
 ) -> None:
     feed = Feed()
     orphans = Orphans([], StoreUnavailable("the disk is full"), [1], StoreUnavailable("away"), [2], [])
-    async with asyncio.timeout(5), looking(orphans, feed) as task:
+    async with asyncio.timeout(60), looking(orphans, feed) as task:
         await orphans.done.wait()
         assert not task.done()
     assert feed.woken >= 5
@@ -129,6 +129,6 @@ async def test_between_two_looks_there_is_a_pause() -> None:
 @pytest.mark.usefixtures("at_once")
 async def test_N3_cancelling_ends_the_looking() -> None:
     orphans = Orphans([], [1], asyncio.CancelledError())
-    async with asyncio.timeout(5), looking(orphans, Feed()) as task:
+    async with asyncio.timeout(60), looking(orphans, Feed()) as task:
         await asyncio.wait((task,))
         assert task.cancelled()

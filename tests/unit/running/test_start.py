@@ -125,7 +125,7 @@ async def test_S2_the_error_comes_when_the_failure_is_stored_and_the_key_is_not_
     await turns(5)
     assert not failing.done()
     hall.trouble = None
-    await within(5, hall.start(key="k"))
+    await within(60, hall.start(key="k"))
     ended[0].ended.set()
     with pytest.raises(MemoryError):
         await failing
@@ -139,7 +139,7 @@ async def test_starts_under_one_key_insert_one_after_the_other_and_others_beside
     assert [new.key for new in hall.inserts] == ["a", "b", None, None]
     assert hall.starter.busy
     hall.gate.set()
-    await within(5, asyncio.gather(*starts))
+    await within(60, asyncio.gather(*starts))
     assert [new.key for new in hall.inserts] == ["a", "b", None, None, "a"]
     assert not hall.starter.busy
 

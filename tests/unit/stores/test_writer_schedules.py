@@ -16,7 +16,7 @@ from aioruns.stores import _writer
 from aioruns.stores._writer import GroupCommit
 from aioruns.testing import run_schedules
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 
 async def submit_and_give_up(chance: random.Random) -> None:

@@ -77,7 +77,7 @@ class Connection:
 
     async def ends(self) -> None:
         """Wait until the response has ended, and raise what it raised."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.task
 
 

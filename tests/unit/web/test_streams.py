@@ -66,7 +66,7 @@ def streams_in_thread(streams: OpenStreams, stream: Stream) -> Callable[[], None
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert opened.wait(10)
+    assert opened.wait(60)
     return thread.join
 
 
@@ -116,7 +116,7 @@ async def test_end_streams_may_be_called_from_another_thread() -> None:
     with OpenStreams().opened(lambda: (stream.end(), ended.set())):
         thread = threading.Thread(target=end_streams)
         thread.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await ended.wait()
         thread.join()
     assert stream.ends == 1

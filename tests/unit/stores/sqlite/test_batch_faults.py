@@ -214,7 +214,7 @@ class Canceller:
     def __call__(self, _: str) -> None:
         self.statements += 1
         if self.statements == self._statement:
-            asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result(timeout=10)
+            asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result(timeout=60)
 
     async def _cancel(self) -> None:
         assert self.task is not None

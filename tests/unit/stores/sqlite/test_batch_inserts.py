@@ -175,7 +175,7 @@ class Model:
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_G2_answers_of_any_batches_are_those_of_one_insert_after_another(
     store: SQLiteStore,
     stranger: Stranger,

@@ -57,7 +57,7 @@ class Runs:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Let runs come and go until a condition is true."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 await self.run()
 
@@ -77,7 +77,7 @@ async def test_log_begins_anew_again_and_again_while_writing_never_stops(
             await runs.run()
             beginnings += log_of(database) <= LIMIT < before
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(work() for _ in range(5)))
 
 
@@ -97,7 +97,7 @@ async def test_starts_do_not_wait_for_a_checkpoint(
     store: SQLiteStore, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, goes_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(_checkpoint, "checkpoint", lambda *_: begun.set() or goes_on.wait(20))
+    monkeypatch.setattr(_checkpoint, "checkpoint", lambda *_: begun.set() or goes_on.wait(60))
     runs = Runs(store)
     try:
         await runs.until(begun.is_set)
@@ -112,11 +112,11 @@ async def test_starts_do_not_wait_for_a_checkpoint(
 @pytest.mark.asyncio
 async def test_reads_do_not_wait_for_a_checkpoint(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, goes_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(_checkpoint, "checkpoint", lambda *_: begun.set() or goes_on.wait(20))
+    monkeypatch.setattr(_checkpoint, "checkpoint", lambda *_: begun.set() or goes_on.wait(60))
     runs = Runs(store)
     try:
         await runs.until(begun.is_set)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await store.get_run(1) is not None
     finally:
         goes_on.set()
@@ -201,7 +201,7 @@ async def test_G8_closing_waits_for_a_checkpoint_and_leaves_one_file(
     await store.open()
     begun, goes_on = threading.Event(), threading.Event()
     original = _checkpoint.checkpoint
-    monkeypatch.setattr(_checkpoint, "checkpoint", lambda *args: begun.set() or (goes_on.wait(20) and original(*args)))
+    monkeypatch.setattr(_checkpoint, "checkpoint", lambda *args: begun.set() or (goes_on.wait(60) and original(*args)))
     await Runs(store).until(begun.is_set)
     disconnect, waited = store._disconnect, False
 
@@ -227,13 +227,13 @@ async def test_G8_closing_waits_no_longer_than_the_event_loop_lives(
     store = SQLiteStore(database)
     await store.open()
     begun, goes_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(_checkpoint, "checkpoint", lambda *_: begun.set() or goes_on.wait(20))
+    monkeypatch.setattr(_checkpoint, "checkpoint", lambda *_: begun.set() or goes_on.wait(60))
     await Runs(store).until(begun.is_set)
     try:
         assert store._checkpoints is not None
         assert store._checkpoints._task is not None
         store._checkpoints._task.cancel()  # as the teardown of the event loop does
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await store.aclose()
     finally:
         goes_on.set()

@@ -77,7 +77,7 @@ def test_G7_lease_ends_with_its_process_however_it_dies(database: Path) -> None:
         lease = Lease(str(database), "m")
         assert not lease.try_acquire()
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(timeout=30)
+        process.wait(timeout=60)
         assert lease.try_acquire()
         lease.release()
 

@@ -272,7 +272,7 @@ async def test_G8_store_that_is_forgotten_does_not_keep_the_interpreter(database
         asyncio.new_event_loop().run_until_complete(main())
     """)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(database), stderr=subprocess.PIPE)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await process.communicate()
     assert process.returncode == 0
 
