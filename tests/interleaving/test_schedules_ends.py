@@ -126,7 +126,7 @@ def lose_lock(manager: RunManager) -> None:
     """Let a living manager look dead, as it does when its lock file is deleted."""
     engine = manager._lifespan.engine
     assert engine is not None
-    lease = engine.store.store._lease  # pyright: ignore[reportAttributeAccessIssue]
+    lease = engine.store.store._liveness.lease  # pyright: ignore[reportAttributeAccessIssue]
     if lease is not None:
         lease.abandon()
 

@@ -22,7 +22,8 @@ from aioruns._values.status import RunStatus
 from aioruns._values.times import now_micros
 from aioruns.abc import Ending, Fence, NewRun
 from aioruns.stores import SQLiteStore
-from aioruns.stores.sqlite._batch import Finish, Insert, commit
+from aioruns.stores._operations import Finish, Insert
+from aioruns.stores.sqlite._batch import commit
 
 AT_ONCE: Final = 100
 TURNS: Final = 5
