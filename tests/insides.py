@@ -234,7 +234,7 @@ def is_execution(coroutine: Any) -> bool:
 
 def lose_lock(manager: RunManager) -> None:
     """Let a living manager look dead, as it does when its lock file is deleted."""
-    lease = _engine(manager).store._store._lease  # pyright: ignore[reportAttributeAccessIssue]
+    lease = _engine(manager).store._store._liveness.lease  # pyright: ignore[reportAttributeAccessIssue]
     if lease is not None:
         lease.abandon()
 

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
+import aiosqlite
+
 from aioruns import RunStatus, job
 from aioruns._values.status import is_allowed
 from aioruns.stores import SQLiteStore
-from aioruns.stores.sqlite import _connections
+from aioruns.stores.sqlite._database import Database
 
 __all__ = [
     "Gate",
@@ -109,16 +111,23 @@ def each_statement(before: Callable[[str], object]) -> Generator[None]:
             before(sql)
             return super().executemany(sql, seq_of_parameters)
 
-    def cursor(connection: sqlite3.Connection) -> sqlite3.Cursor:
-        return sqlite3.Connection.cursor(connection, Cursor)
+    class Proxy:
+        """Stands for a connection, as what a tracer gives: it has its methods, and is none."""
 
-    def execute(connection: _connections._Connection, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        if sql is _connections.CALL:
-            return original(connection, sql, parameters)
-        return cursor(connection).execute(sql, parameters)
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self._connection = connection
 
-    original = _connections._Connection.execute
-    with mock.patch.multiple(_connections._Connection, cursor=cursor, execute=execute):
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+        def cursor(self) -> sqlite3.Cursor:
+            return self._connection.cursor(Cursor)
+
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            return self.cursor().execute(sql, parameters)
+
+    original: Any = aiosqlite.Connection.__dict__["_conn"]
+    with mock.patch.object(aiosqlite.Connection, "_conn", property(lambda each: Proxy(original.fget(each)))):
         yield
 
 
@@ -202,7 +211,7 @@ class Gate:
         await self._opened.wait()
 
 
-def hold_answer(store: SQLiteStore, verb: str, *, only_first: bool = False) -> Gate:
+def hold_answer(store: SQLiteStore | Database, verb: str, *, only_first: bool = False) -> Gate:
     """Let a verb of the store do its work, and hold its answer back; that of every call, or of the first."""
     gate, original = Gate(), getattr(store, verb)
 

@@ -69,8 +69,8 @@ async def opened(store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
 
 def connection_of(store: SQLiteStore) -> aiosqlite.Connection:
     """The connection that writes."""
-    assert store._write is not None
-    return store._write
+    assert store._database._write is not None
+    return store._database._write
 
 
 def check_sound(database: Path) -> None:

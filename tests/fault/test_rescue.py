@@ -181,7 +181,7 @@ async def test_R3_a_rescued_run_does_not_end_before_its_last_sign_of_life(databa
     new = NewRun(status=RunStatus.RUNNING, job="job", created_at=now_micros(), manager_id="owner", token=1)
     run, _ = await owner.insert_run(new)
     await rescuer.open()
-    looking = hold_answer(rescuer, "_fetch", only_first=True)
+    looking = hold_answer(rescuer._database, "fetch", only_first=True)
     rescuing = asyncio.create_task(rescue(rescuer, EventFeed(rescuer, ManagerState())))
     await looking.reached.wait()
     said = NewEvent(ordinal=1, kind="said", data="1", at=now_micros())

@@ -79,7 +79,7 @@ class World:
         """Make a manager on the database."""
         options.setdefault("shutdown_grace", 0)
         store = SQLiteStore(self.path, synchronous="normal")
-        store._synchronous = "off"  # no schedule loses its power, and the disk would take most of the time
+        store._database._synchronous = "off"  # no schedule loses its power, and the disk would take most of the time
         manager = RunManager(store, **options)
         self.managers.append(manager)
         return manager

@@ -21,7 +21,7 @@ from tests.insides import die_with_process
 
 from aioruns import RunManager
 from aioruns.stores import SQLiteStore
-from aioruns.stores.sqlite import store as store_module
+from aioruns.stores.sqlite import _liveness, _watch
 from aioruns.stores.sqlite._connections import disconnect
 from aioruns.stores.sqlite._lease import Lease
 
@@ -160,7 +160,9 @@ class Process:
     def kill(self) -> None:
         """End the process as the kernel would: none of its code runs any more; then its connections and locks go."""
         self._world.processes.remove(self)
-        asyncio.run(_drop([each for each in (self.store._write, self.store._read) if each is not None]))
+        asyncio.run(
+            _drop([each for each in (self.store._database._write, self.store._database._read) if each is not None])
+        )
         self._end_workers()
         for lease in self.leases:
             lease.abandon()
@@ -205,5 +207,5 @@ class _TrackedLease(Lease):
 
 def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let processes look at the database at once, and know whose locks are whose."""
-    monkeypatch.setattr(store_module, "POLL", 0.001)
-    monkeypatch.setattr(store_module, "Lease", _TrackedLease)
+    monkeypatch.setattr(_watch, "POLL", 0.001)
+    monkeypatch.setattr(_liveness, "Lease", _TrackedLease)

@@ -20,7 +20,8 @@ from aioruns._running.outbox import Budget
 from aioruns._running.start import check_start
 from aioruns.abc import Ending, Fence, NewRun
 from aioruns.stores import SQLiteStore
-from aioruns.stores.sqlite._batch import Finish, Insert, commit
+from aioruns.stores._operations import Finish, Insert
+from aioruns.stores.sqlite._batch import commit
 
 AT_ONCE: Final = 100
 TURNS: Final = 5

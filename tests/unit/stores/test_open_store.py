@@ -114,9 +114,9 @@ async def pragmas(store: object) -> tuple[int, int]:
     assert isinstance(store, SQLiteStore)
     await store.open()
     try:
-        assert store._write is not None
-        ((synchronous,),) = await store._write.execute_fetchall("PRAGMA synchronous")
-        ((milliseconds,),) = await store._write.execute_fetchall("PRAGMA busy_timeout")
+        assert store._database._write is not None
+        ((synchronous,),) = await store._database._write.execute_fetchall("PRAGMA synchronous")
+        ((milliseconds,),) = await store._database._write.execute_fetchall("PRAGMA busy_timeout")
         return synchronous, milliseconds
     finally:
         await store.aclose()

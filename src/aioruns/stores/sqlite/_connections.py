@@ -1,107 +1,39 @@
-"""Opening SQLite: one connection that writes and one that reads, and nothing left behind when that fails."""
+"""Connections: opened so that nothing is left behind when that fails, called on their threads, and closed."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, TypeVar, TypeVarTuple, cast
+from typing import TypeVar, TypeVarTuple, cast
 
 import aiosqlite
 
 from aioruns._aio.tasks import until_done
 from aioruns._aio.threads import in_thread
-from aioruns.errors import ConfigurationError, StoreUnavailable
 
-__all__ = ["OLDEST_SQLITE", "call", "check_path", "connect", "disconnect", "file_of", "set_pragma"]
+__all__ = ["call", "connect", "disconnect", "set_pragma"]
 
 T = TypeVar("T")
 Values = TypeVarTuple("Values")
-
-OLDEST_SQLITE = (3, 37)
-"""STRICT tables came with it: https://sqlite.org/stricttables.html"""
-
-
-def check_path(name: str) -> str:
-    """Look at what a path names before anything is created; blocking file operations.
-
-    Returns:
-        Its one absolute name, whichever link led here.
-
-    Raises:
-        ConfigurationError: It is a directory, in no directory, or no regular file.
-    """
-    try:
-        _check_path(Path(name))
-        return os.path.realpath(name)
-    except (OSError, ValueError) as error:  # no permission, a name that is too long, a NUL in it
-        raise ConfigurationError(f"the store {name!r} cannot be used: {error}") from error
-
-
-def _check_path(path: Path) -> None:
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise ConfigurationError(f"SQLite 3.37 or newer is needed; Python was built with {sqlite3.sqlite_version}")
-    if path.is_dir():
-        raise ConfigurationError(f"the store {str(path)!r} is a directory: name a file in it, e.g. {path}/runs.db")
-    if not path.parent.is_dir():
-        raise ConfigurationError(f"the folder of the store {str(path)!r} does not exist: create it, or name another")
-    if path.exists() and not path.is_file():
-        raise ConfigurationError(f"the store {str(path)!r} is not a regular file: name another")
-    # What is in it, only SQLite may read: who closes the file lets go of all locks that this process has on it, also
-    # those of another manager. https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
-    if path.is_file() and path.stat().st_size == 1:  # SQLite takes it for empty
-        raise ConfigurationError(f"the file {str(path)!r} is not an SQLite database: name another")
-
-
-def file_of(database: str) -> tuple[int, int]:
-    """Identify the file that a path names. It takes a microsecond: no reason to leave the event loop's thread.
-
-    Raises:
-        StoreUnavailable: There is none.
-    """
-    try:
-        found = os.stat(database)
-    except OSError as error:
-        raise StoreUnavailable(f"the database {database} is unavailable: its file is gone ({error})") from error
-    return found.st_dev, found.st_ino
-
-
-CALL: Final = "-- call"
-"""In place of a statement: what it binds is a function to call, and the values to call it with."""
-
-
-class _Connection(sqlite3.Connection):
-    """Calls functions on its thread, for which aiosqlite has no verb: many statements in one visit, not one in each."""
-
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        if sql is CALL:
-            function, *values = parameters
-            return cast("sqlite3.Cursor", _Answer(function(self, *values)))
-        return super().execute(sql, parameters)
-
-
-class _Answer:
-    """What a function has returned, where aiosqlite expects the rows of a statement."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def fetchall(self) -> Any:
-        return self._value
 
 
 async def call(
     connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection, *Values], T], *values: *Values
 ) -> T:
-    """Call a function with the database, on its thread. Cancelling the wait does not stop it.
+    """Call a function with the database, on the connection's thread. Cancelling the wait does not stop it.
 
     Raises:
         ValueError: The connection is closed.
     """
-    return cast("T", await connection.execute_fetchall(CALL, (function, *values)))
+
+    def visit() -> T:
+        return function(connection._conn, *values)  # pyright: ignore[reportPrivateUsage]
+
+    # aiosqlite publishes verbs for single statements only. Each of them goes to the thread through this method.
+    done = await connection._execute(visit)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]
+    return cast("T", done)
 
 
 async def connect(database: str, *, busy_timeout: float, pragmas: dict[str, str]) -> aiosqlite.Connection:
@@ -112,9 +44,7 @@ async def connect(database: str, *, busy_timeout: float, pragmas: dict[str, str]
         busy_timeout: Seconds to wait for another process's lock.
         pragmas: Set in order.
     """
-    connection = aiosqlite.connect(
-        database, isolation_level=None, timeout=busy_timeout, cached_statements=256, factory=_Connection
-    )
+    connection = aiosqlite.connect(database, isolation_level=None, timeout=busy_timeout, cached_statements=256)
     await _begin(connection)
     try:
         for name, value in pragmas.items():
@@ -127,7 +57,7 @@ async def connect(database: str, *, busy_timeout: float, pragmas: dict[str, str]
 
 
 async def _begin(connection: aiosqlite.Connection) -> None:
-    """Connect. Cancelling the wait does not tear that; the connection is closed as soon as there is one.
+    """Connect. Cancelling the wait does not tear that: the connection is closed as soon as it is open.
 
     Torn, aiosqlite would forget a connection that is open already: https://github.com/omnilib/aiosqlite/issues/259
     """

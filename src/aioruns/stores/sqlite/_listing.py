@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from aioruns._values.json import encode
 from aioruns._values.model import RunFilter, to_micros
-from aioruns.stores.sqlite._queries import COLUMNS, query
+from aioruns.stores.sqlite._columns import COLUMNS
+from aioruns.stores.sqlite._queries import query
 
 __all__ = ["select_page"]
 

@@ -10,7 +10,7 @@ from tests.support import rows
 from aioruns._values.status import RunStatus
 from aioruns.abc import Ending, Fence, NewEvent, NewRun
 from aioruns.stores import SQLiteStore
-from aioruns.stores.sqlite._batch import Finish, Op
+from aioruns.stores._operations import Finish, Op
 
 __all__ = ["FENCE", "NOW", "committed", "completed", "kinds", "new", "said"]
 
@@ -20,7 +20,7 @@ FENCE: Final = Fence("m", 1)
 
 async def committed(store: SQLiteStore, *ops: Op) -> list[Any]:
     """Commit operations as one batch; give their answers."""
-    return await store._commit(ops)
+    return await store._database._commit(ops)
 
 
 def new(token: int, **fields: Any) -> NewRun:

@@ -25,8 +25,8 @@ async def store(database: Path) -> AsyncIterator[SQLiteStore]:
 @pytest.fixture
 def connection(store: SQLiteStore) -> aiosqlite.Connection:
     """The connection that writes."""
-    assert store._write is not None
-    return store._write
+    assert store._database._write is not None
+    return store._database._write
 
 
 @pytest.fixture

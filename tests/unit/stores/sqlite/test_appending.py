@@ -11,8 +11,8 @@ from tests.unit.stores.sqlite.batches import FENCE, committed, completed, new, s
 
 from aioruns.abc import Fence, NewEvent
 from aioruns.stores import SQLiteStore
+from aioruns.stores._operations import Append
 from aioruns.stores.sqlite._appending import NOTHING, append
-from aioruns.stores.sqlite._batch import Append
 from aioruns.stores.sqlite._connections import call
 
 pytestmark = pytest.mark.asyncio

@@ -18,7 +18,7 @@ from tests.unit.stores.sqlite.batches import FENCE, NOW, committed, completed, k
 from aioruns._values.status import RunStatus
 from aioruns.errors import LeaseLost, StoreUnavailable
 from aioruns.stores import SQLiteStore
-from aioruns.stores.sqlite._batch import Append, Cancel, Claim, Insert, Op, Script
+from aioruns.stores._operations import Append, Cancel, Claim, Insert, Op, Script
 
 pytestmark = pytest.mark.asyncio
 
@@ -112,7 +112,7 @@ async def test_operation_that_fails_alone_leaves_no_transaction_open(
     run, _ = await store.insert_run(new(1, status=RunStatus.PENDING))
     operation, error = FAULTS[fault]
     with pytest.raises(error):
-        await store._submit(operation(run.id))
+        await store._database.submit(operation(run.id))
     assert not connection.in_transaction
     assert kinds(Path(store.path), run.id) == ["pending"]
 
@@ -153,14 +153,18 @@ async def test_G5_batch_that_fails_at_any_statement_is_stored_as_a_whole_or_not_
                     raise fault()
 
             with each_statement(before):
-                answers = await asyncio.gather(*map(store._submit, neighbours.operations), return_exceptions=True)
+                answers = await asyncio.gather(
+                    *map(store._database.submit, neighbours.operations), return_exceptions=True
+                )
             happened = next(numbers) > failing
             failed = [isinstance(answer, told) for answer in answers]
             assert any(failed) is happened
             if all(failed):
                 neighbours.check_nothing_stored()
             check_unlocked(Path(store.path))
-            for answer in await asyncio.gather(*map(store._submit, neighbours.operations)):  # as a patient caller does
+            for answer in await asyncio.gather(
+                *map(store._database.submit, neighbours.operations)
+            ):  # as a patient caller does
                 assert not isinstance(answer, BaseException)
             neighbours.check_stored()
             if not happened:
@@ -226,11 +230,11 @@ async def test_G5_writer_that_is_cancelled_at_any_statement_stores_everything_on
     for statement in itertools.count(1):
         async with opened(tmp_path / f"{statement}.db") as store:
             neighbours = await Neighbours.of(store)
-            assert store._writer is not None
+            assert store._database._writer is not None
             canceller = Canceller(statement)
-            canceller.task = store._writer._task
+            canceller.task = store._database._writer._task
             with each_statement(canceller):
-                answers = await asyncio.gather(*map(store._submit, neighbours.operations))
+                answers = await asyncio.gather(*map(store._database.submit, neighbours.operations))
             assert answers[0][1], "inserted, whichever visit to the database did it"
             assert [getattr(answer, "status", None) for answer in answers[2:]] == ["cancelling", "completed", "running"]
             neighbours.check_stored()
@@ -249,13 +253,15 @@ async def test_S3_operation_whose_caller_is_cancelled_at_any_statement_is_stored
             canceller = Canceller(statement)
             with each_statement(canceller):
                 submitted = neighbours.operations[operation]
-                canceller.task = asyncio.ensure_future(store._submit(submitted))
+                canceller.task = asyncio.ensure_future(store._database.submit(submitted))
                 await asyncio.wait((canceller.task,))
             happened = canceller.statements >= statement
             assert canceller.task.cancelled() is happened
-            await asyncio.gather(*(store._submit(each) for each in neighbours.operations if each is not submitted))
+            await asyncio.gather(
+                *(store._database.submit(each) for each in neighbours.operations if each is not submitted)
+            )
             neighbours.check_stored()
-            await store._submit(submitted)  # as who insists does
+            await store._database.submit(submitted)  # as who insists does
             neighbours.check_stored()
             if not happened:
                 assert statement > 1

@@ -17,7 +17,7 @@ from aioruns._values.model import Run, RunFilter
 from aioruns._values.status import RunStatus
 from aioruns.abc import NewRun
 from aioruns.stores import SQLiteStore
-from aioruns.stores.sqlite._batch import Insert
+from aioruns.stores._operations import Insert
 
 pytestmark = pytest.mark.asyncio
 

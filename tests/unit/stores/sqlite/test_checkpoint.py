@@ -19,8 +19,7 @@ from tests.support import eventually, rows, turns
 from aioruns._values.status import RunStatus
 from aioruns.abc import Ending, Fence, NewRun
 from aioruns.stores import SQLiteStore
-from aioruns.stores.sqlite import _checkpoint
-from aioruns.stores.sqlite import store as store_module
+from aioruns.stores.sqlite import _checkpoint, _database
 
 LIMIT = 1 << 16
 """Bytes that the log may have, in these tests."""
@@ -28,7 +27,7 @@ LIMIT = 1 << 16
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_checkpoint, store_module):
+    for module in (_checkpoint, _database):
         monkeypatch.setattr(module, "LIMIT", LIMIT)
     monkeypatch.setattr(_checkpoint, "TOO_LONG", 16 * LIMIT)
 
@@ -88,8 +87,8 @@ async def test_short_log_is_left_alone(store: SQLiteStore, monkeypatch: pytest.M
     runs = Runs(store)
     for _ in range(30):
         await runs.run()
-    assert store._checkpoints is not None
-    assert store._checkpoints._task is None
+    assert store._database._checkpoints is not None
+    assert store._database._checkpoints._task is None
 
 
 @pytest.mark.asyncio
@@ -142,10 +141,10 @@ async def test_G5_checkpoint_that_fails_fails_no_run_and_is_tried_again(
     runs = Runs(store)
     await runs.until(lambda: len(tries) == 3)
     assert log_of(database) > LIMIT
-    assert store._checkpoints is not None
-    assert store._checkpoints._task is not None
-    await store._checkpoints.aclose()
-    assert store._checkpoints._task.exception() is None
+    assert store._database._checkpoints is not None
+    assert store._database._checkpoints._task is not None
+    await store._database._checkpoints.aclose()
+    assert store._database._checkpoints._task.exception() is None
     monkeypatch.setattr(_checkpoint, "checkpoint", original)
     await runs.until(lambda: log_of(database) <= LIMIT)
     assert {row["status"] for row in rows(database)} == {"completed"}
@@ -203,16 +202,16 @@ async def test_G8_closing_waits_for_a_checkpoint_and_leaves_one_file(
     original = _checkpoint.checkpoint
     monkeypatch.setattr(_checkpoint, "checkpoint", lambda *args: begun.set() or (goes_on.wait(60) and original(*args)))
     await Runs(store).until(begun.is_set)
-    disconnect, waited = store._disconnect, False
+    disconnect, waited = store._database._disconnect, False
 
     async def note() -> None:
         nonlocal waited
         waited = goes_on.is_set()
         await disconnect()
 
-    monkeypatch.setattr(store, "_disconnect", note)
+    monkeypatch.setattr(store._database, "_disconnect", note)
     closing = asyncio.ensure_future(store.aclose())
-    await eventually(lambda: store._writer is not None and store._writer._task.done())
+    await eventually(lambda: store._database._writer is not None and store._database._writer._task.done())
     await turns(10)
     goes_on.set()
     await closing
@@ -230,9 +229,9 @@ async def test_G8_closing_waits_no_longer_than_the_event_loop_lives(
     monkeypatch.setattr(_checkpoint, "checkpoint", lambda *_: begun.set() or goes_on.wait(60))
     await Runs(store).until(begun.is_set)
     try:
-        assert store._checkpoints is not None
-        assert store._checkpoints._task is not None
-        store._checkpoints._task.cancel()  # as the teardown of the event loop does
+        assert store._database._checkpoints is not None
+        assert store._database._checkpoints._task is not None
+        store._database._checkpoints._task.cancel()  # as the teardown of the event loop does
         async with asyncio.timeout(60):
             await store.aclose()
     finally:
@@ -243,13 +242,13 @@ async def test_G8_closing_waits_no_longer_than_the_event_loop_lives(
 async def test_checkpoints_leave_no_file_open(store: SQLiteStore) -> None:
     runs = Runs(store)
     await runs.run()
-    _checkpoint.checkpoint(store._database, "PASSIVE")
+    _checkpoint.checkpoint(store._database.path, "PASSIVE")
     before = len(os.listdir("/dev/fd"))
     for _ in range(50):
         await runs.run()
-        _checkpoint.checkpoint(store._database, "PASSIVE")
-    assert store._checkpoints is not None
-    await store._checkpoints.aclose()
+        _checkpoint.checkpoint(store._database.path, "PASSIVE")
+    assert store._database._checkpoints is not None
+    await store._database._checkpoints.aclose()
     # SQLite keeps a file open for a while whose closing would let go of another connection's locks.
     assert len(os.listdir("/dev/fd")) <= before + 5
 
@@ -274,9 +273,9 @@ def test_checkpoint_finds_the_file_whatever_its_name(tmp_path: Path, name: str) 
 KILLED = """
     import asyncio, sys
     from aioruns import RunManager, job
-    from aioruns.stores.sqlite import _checkpoint, store
+    from aioruns.stores.sqlite import _checkpoint, _database
 
-    _checkpoint.LIMIT = store.LIMIT = 1 << 16
+    _checkpoint.LIMIT = _database.LIMIT = 1 << 16
 
     @job
     async def noop(text: str) -> str:

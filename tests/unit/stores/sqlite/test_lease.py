@@ -212,13 +212,13 @@ async def test_lock_is_held_before_the_row_can_be_read(database: Path, monkeypat
     store = SQLiteStore(database)
     await store.open()
     held: list[bool] = []
-    original = store._submit
+    original = store._database.submit
 
     async def submit(op: object) -> object:
         held.append(not Lease(str(database), "m").try_acquire())
         return await original(op)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(store, "_submit", submit)
+    monkeypatch.setattr(store._database, "submit", submit)
     await store.acquire_lease("m", at=0)
     await store.release_lease("m")
     assert held == [True, True]
@@ -245,12 +245,12 @@ async def test_rescue_that_cannot_be_stored_can_be_done_later(database: Path) ->
     await rescuer.open()
     await dead.acquire_lease("m", at=0)
     dead.abandon_lease("m")
-    assert dead._write is not None
-    await dead._write.execute_fetchall("BEGIN IMMEDIATE")
+    assert dead._database._write is not None
+    await dead._database._write.execute_fetchall("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable):
         await rescuer.rescue_orphans(now=lambda: 1)
     assert len(rows(database, "SELECT * FROM managers")) == 1
-    await dead._write.execute_fetchall("ROLLBACK")
+    await dead._database._write.execute_fetchall("ROLLBACK")
     await rescuer.rescue_orphans(now=lambda: 1)
     assert rows(database, "SELECT * FROM managers") == []
     await asyncio.gather(dead.aclose(), rescuer.aclose())

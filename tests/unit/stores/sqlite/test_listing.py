@@ -14,8 +14,8 @@ import pytest
 
 from aioruns._values.model import Run, RunFilter, from_micros
 from aioruns._values.status import TERMINAL
+from aioruns.stores.sqlite._columns import run_of
 from aioruns.stores.sqlite._listing import select_page
-from aioruns.stores.sqlite._queries import run_of
 
 NOW = 1_760_000_000_000_000
 STATUSES = ["pending", "running", "cancelling", *sorted(TERMINAL)]

@@ -23,7 +23,7 @@ from tests.unit.stores.interrupting import CANCELLED
 from aioruns import RunManager
 from aioruns.errors import ConfigurationError, StoreUnavailable
 from aioruns.stores import SQLiteStore
-from aioruns.stores.sqlite import _connections
+from aioruns.stores.sqlite import _file
 
 pytestmark = pytest.mark.asyncio
 
@@ -96,7 +96,7 @@ async def test_link_to_nowhere_is_unavailable(tmp_path: Path) -> None:
 
 
 async def test_sqlite_that_is_too_old_is_refused(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_connections, "OLDEST_SQLITE", (99, 1))
+    monkeypatch.setattr(_file, "OLDEST_SQLITE", (99, 1))
     with pytest.raises(ConfigurationError, match=rf"Python was built with {sqlite3.sqlite_version}"):
         await SQLiteStore(database).open()
     assert not database.exists()

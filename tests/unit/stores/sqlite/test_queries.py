@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from aioruns._values.model import LONGER_THAN, Progress, RunCount, from_micros
 from aioruns._values.status import RunStatus
-from aioruns.stores.sqlite._queries import COLUMNS, SUMMARY, chunks, count_of, event_of, many, query, run_of
+from aioruns.stores.sqlite._columns import COLUMNS, SUMMARY, run_of
+from aioruns.stores.sqlite._queries import chunks, count_of, event_of, many, query
 
 
 @given(st.integers(min_value=0, max_value=1000))
@@ -46,7 +47,7 @@ def test_G7_statements_need_no_file_once_they_are_imported(monkeypatch: pytest.M
 
 
 def test_statement_for_several_rows_binds_them_all() -> None:
-    assert "VALUES (?, ?, ?, ?), (?, ?, ?, ?)" in many("claim_run", 2, 4)
+    assert "VALUES (?, ?, ?, ?), (?, ?, ?, ?)" in many("find_ends", 2, 4)
 
 
 ROW = (

@@ -14,7 +14,7 @@ from aioruns._values.status import RunStatus
 from aioruns.abc import NewRun
 from aioruns.errors import StoreUnavailable
 from aioruns.stores import SQLiteStore
-from aioruns.stores.sqlite import store as store_module
+from aioruns.stores.sqlite import _watch
 from aioruns.stores.sqlite._stamp import Stamps
 
 
@@ -24,63 +24,67 @@ def write(log: Path, *, size: int, tick: int) -> None:
     os.utime(log, ns=(tick, tick))
 
 
-def read(stamps: Stamps) -> bool:
+def look(stamps: Stamps, log: Path) -> tuple[int, int] | None:
+    return stamps.look(str(log).removesuffix("-wal"))
+
+
+def read(stamps: Stamps, log: Path) -> bool:
     """Read what there is, unless what has been read still holds; tell whether."""
-    stamp = stamps.look()
+    stamp = look(stamps, log)
     if stamp is not None:
         stamps.note(stamp)
     return stamp is not None
 
 
 def test_what_has_been_read_twice_holds_until_the_next_commit(tmp_path: Path) -> None:
-    stamps, log = Stamps(str(tmp_path / "runs.db")), tmp_path / "runs.db-wal"
+    stamps, log = Stamps(), tmp_path / "runs.db-wal"
     write(log, size=10, tick=1)
-    assert [read(stamps) for _ in range(4)] == [True, True, False, False]
+    assert [read(stamps, log) for _ in range(4)] == [True, True, False, False]
     write(log, size=20, tick=2)
-    assert [read(stamps) for _ in range(4)] == [True, True, False, False]
+    assert [read(stamps, log) for _ in range(4)] == [True, True, False, False]
 
 
 def test_log_that_is_written_anew_is_read(tmp_path: Path) -> None:
-    stamps, log = Stamps(str(tmp_path / "runs.db")), tmp_path / "runs.db-wal"
+    stamps, log = Stamps(), tmp_path / "runs.db-wal"
     write(log, size=10, tick=1)
-    assert [read(stamps) for _ in range(3)] == [True, True, False]
+    assert [read(stamps, log) for _ in range(3)] == [True, True, False]
     write(log, size=10, tick=2)
-    assert read(stamps)
+    assert read(stamps, log)
     write(log, size=10, tick=1)  # the clock has been set back
-    assert read(stamps)
+    assert read(stamps, log)
 
 
 def test_commit_in_the_tick_of_a_look_is_not_missed(tmp_path: Path) -> None:
-    stamps, log = Stamps(str(tmp_path / "runs.db")), tmp_path / "runs.db-wal"
+    stamps, log = Stamps(), tmp_path / "runs.db-wal"
     write(log, size=10, tick=1)
-    assert read(stamps)
+    assert read(stamps, log)
     write(log, size=10, tick=1)
-    assert read(stamps)
+    assert read(stamps, log)
 
 
 def test_commit_in_the_middle_of_a_reading_is_not_missed(tmp_path: Path) -> None:
-    stamps, log = Stamps(str(tmp_path / "runs.db")), tmp_path / "runs.db-wal"
+    stamps, log = Stamps(), tmp_path / "runs.db-wal"
     write(log, size=10, tick=1)
     for _ in range(3):
-        stamp = stamps.look()
+        stamp = look(stamps, log)
         write(log, size=10 + (stamp or (0, 0))[1], tick=2)
         if stamp is not None:
             stamps.note(stamp)
-    assert read(stamps)
+    assert read(stamps, log)
 
 
 def test_reading_that_failed_is_repeated(tmp_path: Path) -> None:
-    stamps = Stamps(str(tmp_path / "runs.db"))
-    write(tmp_path / "runs.db-wal", size=10, tick=1)
-    assert all(stamps.look() is not None for _ in range(5))
+    stamps, log = Stamps(), tmp_path / "runs.db-wal"
+    write(log, size=10, tick=1)
+    assert all(look(stamps, log) is not None for _ in range(5))
 
 
 def test_log_that_is_gone_is_no_reason_not_to_read(tmp_path: Path) -> None:
-    stamps, log = Stamps(str(tmp_path / "runs.db")), tmp_path / "runs.db-wal"
+    stamps, log = Stamps(), tmp_path / "runs.db-wal"
     write(log, size=10, tick=1)
-    assert [read(stamps) for _ in range(3)] == [True, True, False]
+    assert [read(stamps, log) for _ in range(3)] == [True, True, False]
     log.unlink()
-    assert [read(stamps) for _ in range(4)] == [True] * 4
+    assert [read(stamps, log) for _ in range(4)] == [True] * 4
 
 
 # In the store
@@ -93,7 +97,7 @@ async def insert(store: SQLiteStore, token: int, manager_id: str = "m") -> None:
 
 @pytest.mark.asyncio
 async def test_idle_store_is_hardly_asked(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "POLL", 0.01)
+    monkeypatch.setattr(_watch, "POLL", 0.01)
     await store.acquire_lease("m", at=1)
     for _ in range(3):
         await store.rescue_orphans(now=lambda: 1)
@@ -102,14 +106,14 @@ async def test_idle_store_is_hardly_asked(store: SQLiteStore, monkeypatch: pytes
     async def refuse(*_: Any) -> Any:
         raise AssertionError("nobody has written, and still it is read")
 
-    version, asked = store._data_version, itertools.count()
+    version, asked = store._database.data_version, itertools.count()
 
     async def count() -> int:
         next(asked)
         return await version()
 
-    monkeypatch.setattr(store, "_fetch", refuse)
-    monkeypatch.setattr(store, "_data_version", count)
+    monkeypatch.setattr(store._database, "fetch", refuse)
+    monkeypatch.setattr(store._database, "data_version", count)
     for _ in range(5):
         assert await store.rescue_orphans(now=lambda: 1) == []
     assert not await store.wait_changed(timeout=0.2)
@@ -122,7 +126,7 @@ async def test_idle_store_is_hardly_asked(store: SQLiteStore, monkeypatch: pytes
 async def test_commits_are_noticed_however_long_nobody_wrote(
     store: SQLiteStore, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "POLL", 0.01)
+    monkeypatch.setattr(_watch, "POLL", 0.01)
     other = SQLiteStore(database)
     await other.open()
     try:
@@ -167,14 +171,14 @@ async def test_commit_is_seen_although_the_clock_of_the_file_does_not_turn(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of some file systems it turns once in two seconds, and the log's length says nothing once it is written anew."""
-    monkeypatch.setattr(Stamps, "look", lambda stamps: None if stamps._known else (1, 1))
+    monkeypatch.setattr(Stamps, "look", lambda stamps, _: None if stamps._known else (1, 1))
     one, other = SQLiteStore(database), SQLiteStore(database)
     await one.open()
     await other.open()
     try:
         while await one.wait_changed(timeout=0.2):
             pass
-        assert one._version_at._known, "it says from now on that nothing has been written"
+        assert one._watch._stamps._known, "it says from now on that nothing has been written"
         await other.acquire_lease("b", at=1)
         async with asyncio.timeout(60):
             while not await one.wait_changed(timeout=0.2):

@@ -1,4 +1,3 @@
-UPDATE runs SET status = 'running', started_at = coalesce(started_at, claim.column4)
-FROM (VALUES {rows}) AS claim
-WHERE id = claim.column1 AND manager_id = claim.column2 AND attempt = claim.column3 AND status = 'pending'
+UPDATE runs SET status = 'running', started_at = coalesce(started_at, :at)
+WHERE id = :run_id AND manager_id = :manager_id AND attempt = :attempt AND status = 'pending'
 RETURNING {columns}
