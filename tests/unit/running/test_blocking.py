@@ -106,7 +106,7 @@ async def test_G11_many_runs_that_end_in_one_turn_are_not_blamed(
     manager: RunManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All together take twice as long, and none of them by itself, also if it has to wait for a processor.
-    monkeypatch.setattr(_blocking, "BLOCKED_AFTER", 0.5)
+    patch_bounds(monkeypatch, blocked_after=0.5)
     go = asyncio.Event()
 
     @job

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let closing wait for reads for longer than a test may take, so that waiting for the wrong ones is noticed."""
-    monkeypatch.setattr(_events, "LAST_READS", 600)
+    monkeypatch.setattr(feed, "LAST_READS", 600)
 
 
 async def test_a_store_that_is_away_ends_the_stream_with_its_own_error() -> None:
