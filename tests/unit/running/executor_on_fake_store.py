@@ -1,4 +1,4 @@
-"""An executor before a store that answers as it is told, and functions for it to execute."""
+"""An executor that works on a fake store, and functions for it to execute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aioruns._running.live import ActiveRun
 from aioruns._running.outbox import Budget
 from aioruns.abc import Ending, Fence, Store
 
-__all__ = ["FENCE", "Desk", "gives", "raises", "row", "said", "says_and_gives", "waits"]
+__all__ = ["FENCE", "ExecutorOnFakeStore", "gives", "raises", "row", "said", "says_and_gives", "waits"]
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FENCE = Fence("manager", 1)
@@ -31,15 +31,15 @@ def row(status: str = "running", *, error: str | None = None, timeout: float | N
     )  # fmt: skip
 
 
-class Desk:
-    """A store of one run, and the executor before it.
+class ExecutorOnFakeStore:
+    """An executor, and the store that it works on: of one run, in memory. The store answers as the test tells it to.
 
     Attributes:
         troubles: What the next calls raise, one after the other.
         calls: The verbs that were called, with their fences.
         endings: What was to be stored as the end.
         stored: The row as others have left it.
-        told: What the executor has told: ``notify`` and ``on_end``.
+        told: What the executor has told others: calls of ``notify`` and ``on_end``.
         stopping: Whether the manager stops.
     """
 

@@ -1,4 +1,4 @@
-"""A feed over a store in memory, and subscribers of it."""
+"""A feed of events that reads a fake store, and subscribers of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aioruns._running.feed import EventFeed
 from aioruns._values.model import to_micros
 from aioruns.abc import NewEvent, Store
 
-__all__ = ["Reader", "Shelf", "event", "seqs"]
+__all__ = ["FeedOnFakeStore", "Reader", "event", "seqs"]
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -25,8 +25,8 @@ def event(seq: int, data_json: str = "{}", *, kind: str = "log") -> RunEvent:
     return RunEvent(run_id=1, seq=seq, at=NOW, kind=kind, data_json=data_json)
 
 
-class Shelf:
-    """The events of run 1, in memory.
+class FeedOnFakeStore:
+    """A feed, and the store that it reads: the events of run 1, in memory.
 
     Attributes:
         reads: What was asked for: the cursor of each read.
@@ -93,9 +93,9 @@ class Reader:
         task: Ends with the stream.
     """
 
-    def __init__(self, shelf: Shelf, after: int = 0) -> None:
+    def __init__(self, fake: FeedOnFakeStore, after: int = 0) -> None:
         self.seen: list[RunEvent] = []
-        self.task = asyncio.create_task(collect_into(self.seen, shelf.stream(after)))
+        self.task = asyncio.create_task(collect_into(self.seen, fake.stream(after)))
 
     async def has(self, *seqs: int) -> None:
         await eventually(lambda: tuple(each.seq for each in self.seen) == seqs)

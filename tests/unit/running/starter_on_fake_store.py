@@ -1,4 +1,4 @@
-"""A starter before a store in memory, which notes what the starter asks of others."""
+"""A starter that works on a fake store, beside a fake registry and fake capacity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aioruns._running.outbox import Budget
 from aioruns._running.start import Starter, Ticket, check_start
 from aioruns.abc import NewRun, Store
 
-__all__ = ["NOW", "Hall", "build", "row"]
+__all__ = ["NOW", "StarterOnFakeStore", "build", "row"]
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Insert = Callable[[NewRun], tuple[Run, bool]]
@@ -32,8 +32,10 @@ def row(new: NewRun, run_id: int = 7, **changes: Any) -> Run:
 async def build(number: int) -> None: ...
 
 
-class Hall:
-    """A starter before a store in memory.
+class StarterOnFakeStore:
+    """A starter, and all that it works with: the store, the registry, capacity, and those who execute and cancel.
+
+    Each of them only notes what the starter asks of it.
 
     Attributes:
         inserts: What was to be inserted.

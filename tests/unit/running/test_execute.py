@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 from tests.streams import within
 from tests.support import eventually, now_micros, turns
-from tests.unit.running.executor_on_fake_store import FENCE, Desk, gives, raises, row, said, says_and_gives, waits
+from tests.unit.running.executor_on_fake_store import (
+    FENCE,
+    ExecutorOnFakeStore,
+    gives,
+    raises,
+    row,
+    said,
+    says_and_gives,
+    waits,
+)
 
 from aioruns import StoreUnavailable, job
 
@@ -23,15 +32,15 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_an_end_is_stored_with_the_result_and_what_was_said_last_and_then_told() -> None:
-    desk = Desk()
-    active = desk.launch(says_and_gives([1]))
-    ending = await desk.ended(active)
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(says_and_gives([1]))
+    ending = await fake.ended(active)
     assert (ending.status, ending.result_json, ending.error, ending.traceback) == ("completed", "[1]", None, None)
     assert (ending.cancel_requested_at, ending.cancel_reason) == (None, None)
     assert abs(ending.at - now_micros()) < 60_000_000
     assert "hello" in said(ending)
-    assert desk.calls == [("finish", FENCE)]
-    assert desk.told == ["end 7"]
+    assert fake.calls == [("finish", FENCE)]
+    assert fake.told == ["end 7"]
     assert (active.run.status, active.function_over, active.outcome()) == ("completed", True, active.run)
     assert active.task is not None
     assert not active.task.cancelled()
@@ -47,9 +56,9 @@ async def test_the_task_of_a_run_has_its_id_in_its_name_and_so_has_its_thread() 
         assert task is not None
         return task.get_name()
 
-    desk = Desk()
+    fake = ExecutorOnFakeStore()
     for call in (name_of_task(), name_of_thread()):
-        ending = await desk.ended(desk.launch(call))
+        ending = await fake.ended(fake.launch(call))
         assert ending.result_json == '"aioruns-run-7"'
 
 
@@ -61,14 +70,14 @@ async def test_G9_a_run_has_the_variables_it_was_given_and_no_others() -> None:
     async def look() -> list[str]:
         return [given.get(), other.get()]
 
-    desk = Desk()
-    ending = await desk.ended(desk.launch(look(), values=[(given, "ours")]))
+    fake = ExecutorOnFakeStore()
+    ending = await fake.ended(fake.launch(look(), values=[(given, "ours")]))
     assert ending.result_json == '["ours","-"]'
 
 
 async def test_E2_a_failure_is_stored_with_its_traceback() -> None:
-    desk = Desk()
-    ending = await desk.ended(desk.launch(raises(ValueError("no such thing"))))
+    fake = ExecutorOnFakeStore()
+    ending = await fake.ended(fake.launch(raises(ValueError("no such thing"))))
     assert (ending.status, ending.error) == ("failed", "ValueError: no such thing")
     assert "in raises" in str(ending.traceback)
     assert ending.result_json is None
@@ -86,47 +95,47 @@ async def test_E3_what_a_function_raised_is_redacted_by_the_managers_own_rule_wh
         finally:
             raise ValueError("my password is hunter2")
 
-    desk = Desk(redact=redact)
-    ending = await desk.ended(desk.launch(tells(False)))
+    fake = ExecutorOnFakeStore(redact=redact)
+    ending = await fake.ended(fake.launch(tells(False)))
     assert ending.error == "ValueError: my password is ***"
     assert "hunter2" not in str(ending.traceback)
     assert "in tells" in str(ending.traceback)
-    active = desk.launch(tells(True))
+    active = fake.launch(tells(True))
     await turns(3)
     active.request_cancel(at=1, reason=None)
-    warning = said(await desk.ended(active))
+    warning = said(await fake.ended(active))
     assert "ValueError: my password is ***" in warning
     assert "in tells" in warning
     assert "hunter2" not in warning
 
 
 async def test_a_result_that_cannot_be_stored_is_named_and_fails_the_run() -> None:
-    desk = Desk()
-    active = desk.launch(gives(object()))
-    ending = await desk.ended(active)
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(gives(object()))
+    ending = await fake.ended(active)
     assert (ending.status, ending.result_json) == ("failed", None)
     assert "the result of run 7" in str(ending.error)
     assert active.error is not None
 
 
 async def test_N3_a_cancellation_that_nobody_asked_for_fails_the_run_and_says_so() -> None:
-    desk = Desk()
-    active = desk.launch(waits())
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(waits())
     await turns(3)
     assert active.task is not None
     active.task.cancel()
-    ending = await desk.ended(active)
+    ending = await fake.ended(active)
     assert ending.status == "failed"
     assert ending.error == "CancelledError: the task was cancelled, and not through cancel_run"
     assert "in waits" in str(ending.traceback)
 
 
 async def test_C5_a_cancel_is_stored_with_its_time_and_reason_and_without_an_error() -> None:
-    desk = Desk()
-    active = desk.launch(waits())
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(waits())
     await turns(3)
     active.request_cancel(at=123, reason="enough")
-    ending = await desk.ended(active)
+    ending = await fake.ended(active)
     assert (ending.status, ending.error, ending.traceback) == ("cancelled", None, None)
     assert (ending.cancel_requested_at, ending.cancel_reason) == (123, "enough")
     assert said(ending) == ""
@@ -139,11 +148,11 @@ async def test_what_a_cancelled_function_raised_instead_is_kept_as_a_warning() -
         finally:
             raise KeyError("in the clean-up")
 
-    desk = Desk()
-    active = desk.launch(breaks())
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(breaks())
     await turns(3)
     active.request_cancel(at=123, reason=None)
-    ending = await desk.ended(active)
+    ending = await fake.ended(active)
     assert (ending.status, ending.error, ending.traceback) == ("cancelled", None, None)
     (event,) = ending.events
     assert event.kind == "log"
@@ -154,36 +163,36 @@ async def test_what_a_cancelled_function_raised_instead_is_kept_as_a_warning() -
 
 @pytest.mark.parametrize("how", ["interrupted", "torn"])
 async def test_G8_an_end_by_closing_is_interrupted_and_says_so(how: str) -> None:
-    desk = Desk()
-    active = desk.launch(waits())
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(waits())
     await turns(3)
     if how == "interrupted":
         active.interrupt()
     else:
-        desk.stopping = True
+        fake.stopping = True
         assert active.task is not None
         active.task.cancel()
-    ending = await desk.ended(active)
+    ending = await fake.ended(active)
     assert (ending.status, ending.error) == ("interrupted", "the manager was closed before the run ended")
     assert ending.traceback is None
 
 
 async def test_an_error_of_its_own_while_the_manager_stops_is_the_runs_failure() -> None:
-    desk = Desk()
+    fake = ExecutorOnFakeStore()
 
     async def work() -> None:
-        desk.stopping = True
+        fake.stopping = True
         raise ValueError("mine")
 
-    ending = await desk.ended(desk.launch(work()))
+    ending = await fake.ended(fake.launch(work()))
     assert (ending.status, ending.error) == ("failed", "ValueError: mine")
 
 
 async def test_G8_a_run_whose_row_comes_back_while_the_manager_stops_does_not_begin() -> None:
     """All runs may have been asked to end by then, and nobody would ask this one."""
-    desk = Desk()
-    desk.stopping = True
-    ending = await desk.ended(desk.launch(raises(ValueError("it has begun"))))
+    fake = ExecutorOnFakeStore()
+    fake.stopping = True
+    ending = await fake.ended(fake.launch(raises(ValueError("it has begun"))))
     assert (ending.status, ending.error) == ("interrupted", "the manager was closed before the run ended")
 
 
@@ -197,9 +206,9 @@ async def test_a_time_out_names_the_time_and_keeps_where_the_function_was(swallo
                 raise KeyError("in the clean-up") from None
             raise
 
-    desk = Desk()
-    active = desk.launch(work(), stored=row(timeout=0.01))
-    ending = await desk.ended(active)
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(work(), stored=row(timeout=0.01))
+    ending = await fake.ended(active)
     assert (ending.status, ending.error) == ("failed", "TimeoutError: the run was still executing after 0.01 s")
     assert "in work" in str(ending.traceback)
     assert isinstance(active.error, TimeoutError)
@@ -207,8 +216,8 @@ async def test_a_time_out_names_the_time_and_keeps_where_the_function_was(swallo
 
 
 async def test_E5_an_exception_that_leaves_no_way_out_of_the_task_fails_the_run() -> None:
-    desk = Desk()
-    ending = await desk.ended(desk.launch(raises(GeneratorExit())))
+    fake = ExecutorOnFakeStore()
+    ending = await fake.ended(fake.launch(raises(GeneratorExit())))
     assert (ending.status, ending.error) == ("failed", "RuntimeError: the function raised GeneratorExit")
 
 
@@ -221,79 +230,79 @@ async def test_a_run_that_was_asked_to_end_before_it_began_never_begins() -> Non
     async def never() -> None:
         entered.append("entered")
 
-    desk = Desk()
-    active = desk.active(never())
+    fake = ExecutorOnFakeStore()
+    active = fake.active(never())
     active.request_cancel(at=1, reason=None)
-    desk.executor.launch(active)
-    assert (await desk.ended(active)).status == "cancelled"
+    fake.executor.launch(active)
+    assert (await fake.ended(active)).status == "cancelled"
     assert entered == []
 
 
 async def test_N1_a_run_whose_task_is_cancelled_before_its_first_step_ends() -> None:
-    desk = Desk(StoreUnavailable("away"))
-    active = desk.launch(waits())
+    fake = ExecutorOnFakeStore(StoreUnavailable("away"))
+    active = fake.launch(waits())
     assert active.task is not None
     active.task.cancel()
-    await eventually(lambda: desk.calls)
+    await eventually(lambda: fake.calls)
     active.request_cancel(at=1, reason="too late")
     assert active.cancel_requested_at is None
-    ending = await desk.ended(active)
+    ending = await fake.ended(active)
     assert ending.status == "failed"
     assert active.task.cancelled()
-    assert desk.told == ["end 7"]
+    assert fake.told == ["end 7"]
 
 
 async def test_N1_a_run_that_was_ended_is_left_alone_when_its_task_is_cancelled_before_its_first_step() -> None:
-    desk = Desk()
-    active = desk.launch(gives())
-    desk.executor.conclude(active, row("cancelled"))
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(gives())
+    fake.executor.conclude(active, row("cancelled"))
     assert active.task is not None
     active.task.cancel()
     await asyncio.wait((active.task,))
     await turns(5)
-    assert desk.calls == []
-    assert desk.told == ["end 7"]
+    assert fake.calls == []
+    assert fake.told == ["end 7"]
 
 
 @pytest.mark.parametrize("number", range(3))
 async def test_R1_of_a_task_that_takes_its_first_step_nothing_is_kept_but_the_run(number: int) -> None:
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    desk = Desk()
-    active = desk.launch(gives())
-    assert list(desk.executor._launched.values()) == [active]
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(gives())
+    assert list(fake.executor._launched.values()) == [active]
     await turns(number)
     assert active.task is not None
     active.task.cancel()
-    await desk.ended(active)
+    await fake.ended(active)
     await turns(2)
-    assert desk.executor._launched == {}
-    assert desk.told == ["end 7"]
+    assert fake.executor._launched == {}
+    assert fake.told == ["end 7"]
     assert complaints == []
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 @pytest.mark.parametrize("call", [gives, lambda: says_and_gives(1), waits], ids=["gives", "says", "waits"])
 async def test_R1_of_an_eager_task_nothing_is_kept_but_the_run(call: Callable[[], Any]) -> None:
-    desk = Desk()
+    fake = ExecutorOnFakeStore()
     asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
-    active = desk.launch(call())
+    active = fake.launch(call())
     assert active.entered
     assert active.task is not None
-    assert desk.executor._launched == {}
+    assert fake.executor._launched == {}
     active.request_cancel(at=1, reason=None)
-    await desk.ended(active)
-    assert desk.told == ["end 7"]
+    await fake.ended(active)
+    assert fake.told == ["end 7"]
 
 
 async def test_a_run_that_was_ended_between_its_launch_and_its_first_step_is_left_alone() -> None:
-    desk = Desk()
-    active = desk.launch(waits())
-    desk.executor.conclude(active, row("cancelled"))
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(waits())
+    fake.executor.conclude(active, row("cancelled"))
     assert active.task is not None
     await within(60, active.task)
-    assert desk.calls == []
-    assert desk.told == ["end 7"]
+    assert fake.calls == []
+    assert fake.told == ["end 7"]
 
 
 # Threads
@@ -307,18 +316,18 @@ async def test_G8_a_thread_that_outlasts_its_event_loop_ends_nothing() -> None:
     def stays() -> None:
         asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=60)
 
-    desk = Desk()
-    active = desk.launch(stays())
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(stays())
     await eventually(lambda: active.thread is not None)
     assert active.task is not None
     active.task.cancel()
     await turns(5)
     assert active.cancel_event.is_set()
     assert not active.task.done(), "the thread may still end in time"
-    desk.executor.give_up()
+    fake.executor.give_up()
     await within(60, asyncio.wait((active.task,)))
     assert not active.function_over
-    assert (desk.calls, desk.told) == ([], [])
+    assert (fake.calls, fake.told) == ([], [])
     gate.set()
     assert active.thread is not None
     await within(60, active.thread.ended)
@@ -333,14 +342,14 @@ async def test_a_thread_that_ends_in_time_ends_its_run_although_its_task_was_can
         asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=60)
         return 5
 
-    desk = Desk()
-    active = desk.launch(stays())
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(stays())
     await eventually(lambda: active.thread is not None)
     assert active.task is not None
     active.task.cancel()
     await turns(5)
     gate.set()
-    ending = await desk.ended(active)
+    ending = await fake.ended(active)
     assert (ending.status, ending.result_json) == ("completed", "5")
 
 
@@ -353,10 +362,10 @@ async def test_giving_up_does_not_leave_a_thread_that_nobody_tears(monkeypatch: 
         asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=60)
         return 5
 
-    desk = Desk()
-    active = desk.launch(stays())
+    fake = ExecutorOnFakeStore()
+    active = fake.launch(stays())
     await eventually(lambda: active.thread is not None)
-    desk.executor.give_up()
+    fake.executor.give_up()
     waits_begun = 0
     wait = asyncio.wait
 
@@ -369,4 +378,4 @@ async def test_giving_up_does_not_leave_a_thread_that_nobody_tears(monkeypatch: 
     await turns(20)
     assert waits_begun == 0, "the thread is waited for, not polled"
     gate.set()
-    assert (await desk.ended(active)).status == "completed"
+    assert (await fake.ended(active)).status == "completed"

@@ -8,7 +8,7 @@ import sys
 from typing import NoReturn
 
 import pytest
-from tests.unit.running.executor_on_fake_store import Desk, gives, raises
+from tests.unit.running.executor_on_fake_store import ExecutorOnFakeStore, gives, raises
 
 pytestmark = pytest.mark.asyncio
 
@@ -40,17 +40,17 @@ async def test_a_forked_child_that_leaves_the_function_exits_as_a_program_does(
         raise _Left
 
     monkeypatch.setattr(os, "_exit", leave)
-    desk = Desk()
-    active = desk.active(gives() if error is None else raises(error))
+    fake = ExecutorOnFakeStore()
+    active = fake.active(gives() if error is None else raises(error))
     child = os.getpid() + 1
     monkeypatch.setattr(os, "getpid", lambda: child)
-    desk.executor.launch(active)
+    fake.executor.launch(active)
     assert active.task is not None
     with pytest.raises(_Left):
         await active.task
     assert codes == [code]
     assert ("ValueError: no" in capsys.readouterr().err) is shown
-    assert (desk.calls, desk.told) == ([], []), "the run is its parent's"
+    assert (fake.calls, fake.told) == ([], []), "the run is its parent's"
 
 
 class Standard(io.StringIO):
@@ -76,15 +76,15 @@ async def test_a_forked_child_writes_out_what_it_has_printed_before_it_exits(
         notes.append(f"exit {status}")
         raise _Left
 
-    desk = Desk()
-    active = desk.active(gives())
+    fake = ExecutorOnFakeStore()
+    active = fake.active(gives())
     child = os.getpid() + 1
     with monkeypatch.context() as patched:
         patched.setattr(os, "_exit", leave)
         patched.setattr(os, "getpid", lambda: child)
         patched.setattr(sys, "stdout", Standard(notes, broken=broken))
         patched.setattr(sys, "stderr", Standard(notes, broken=False))
-        desk.executor.launch(active)
+        fake.executor.launch(active)
         assert active.task is not None
         with pytest.raises(_Left):
             await active.task

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from tests.streams import collect, collect_into, opened, within
 from tests.support import eventually, turns
-from tests.unit.running.feed_on_fake_store import Reader, Shelf, seqs
+from tests.unit.running.feed_on_fake_store import FeedOnFakeStore, Reader, seqs
 
 from aioruns import ManagerClosed, Run, RunEvent, RunNotFound, StoreUnavailable
 from aioruns._running import feed
@@ -26,60 +26,60 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_store_that_is_away_ends_the_stream_with_its_own_error() -> None:
-    shelf = Shelf(1)
-    shelf.error = StoreUnavailable("the disk is full")
+    fake = FeedOnFakeStore(1)
+    fake.error = StoreUnavailable("the disk is full")
     with pytest.raises(StoreUnavailable, match=r"^the disk is full$"):
-        await collect(shelf.stream())
-    shelf.error = None
-    shelf.end()
-    assert seqs(await collect(shelf.stream())) == [1, 2]
+        await collect(fake.stream())
+    fake.error = None
+    fake.end()
+    assert seqs(await collect(fake.stream())) == [1, 2]
 
 
 async def test_G8_a_store_that_closes_under_a_reader_is_told_as_the_closing_of_the_manager() -> None:
-    shelf = Shelf(1)
-    reader = Reader(shelf)
+    fake = FeedOnFakeStore(1)
+    reader = Reader(fake)
     await reader.has(1)
-    shelf.error = StoreUnavailable("the store is closed")
-    await shelf.feed.aclose()
+    fake.error = StoreUnavailable("the store is closed")
+    await fake.feed.aclose()
     with pytest.raises(ManagerClosed, match=r"the manager was closed .* run 1 ") as raised:
         await reader.task
     assert raised.value.__suppress_context__
 
 
 async def test_ruling_13_a_run_that_is_pruned_under_a_reader_is_not_found() -> None:
-    shelf = Shelf(1)
-    reader = Reader(shelf)
+    fake = FeedOnFakeStore(1)
+    reader = Reader(fake)
     await reader.has(1)
-    shelf.run = None
-    shelf.feed.notify(1)
+    fake.run = None
+    fake.feed.notify(1)
     with pytest.raises(RunNotFound) as raised:
         await reader.task
     assert raised.value.run_id == 1
 
 
 async def test_G8_closing_ends_who_waits_and_takes_no_longer_than_they_do() -> None:
-    shelf = Shelf(1)
-    readers = [Reader(shelf) for _ in range(3)]
+    fake = FeedOnFakeStore(1)
+    readers = [Reader(fake) for _ in range(3)]
     for reader in readers:
         await reader.has(1)
-    await within(60, shelf.feed.aclose())
+    await within(60, fake.feed.aclose())
     for reader in readers:
         with pytest.raises(ManagerClosed, match=r"the manager was closed .* run 1 "):
             await reader.task
-    assert len(shelf.feed) == 0
+    assert len(fake.feed) == 0
 
 
 async def test_G8_closing_waits_until_those_who_read_have_what_is_stored() -> None:
-    shelf = Shelf(1)
-    reader = Reader(shelf)
+    fake = FeedOnFakeStore(1)
+    reader = Reader(fake)
     await reader.has(1)
-    shelf.gate = asyncio.Event()
-    shelf.say()
-    await eventually(lambda: shelf.reads[-1] == 1)
-    closing = asyncio.create_task(shelf.feed.aclose())
+    fake.gate = asyncio.Event()
+    fake.say()
+    await eventually(lambda: fake.reads[-1] == 1)
+    closing = asyncio.create_task(fake.feed.aclose())
     await turns(20)
     assert not closing.done()
-    shelf.gate.set()
+    fake.gate.set()
     await within(60, closing)
     with pytest.raises(ManagerClosed):
         await reader.task
@@ -87,18 +87,18 @@ async def test_G8_closing_waits_until_those_who_read_have_what_is_stored() -> No
 
 
 async def test_G8_closing_waits_for_each_of_those_who_read() -> None:
-    shelf = Shelf(7)
-    ahead = Reader(shelf, after=5)
+    fake = FeedOnFakeStore(7)
+    ahead = Reader(fake, after=5)
     await ahead.has(6, 7)
     await turns(5)
-    own, shelf.gate = asyncio.Event(), asyncio.Event()
-    others, reads = shelf.gate, len(shelf.reads)
-    behind = Reader(shelf)
-    await eventually(lambda: len(shelf.reads) == reads + 1)
-    shelf.gate = own
-    shelf.say()
-    await eventually(lambda: len(shelf.reads) == reads + 2)
-    closing = asyncio.create_task(shelf.feed.aclose())
+    own, fake.gate = asyncio.Event(), asyncio.Event()
+    others, reads = fake.gate, len(fake.reads)
+    behind = Reader(fake)
+    await eventually(lambda: len(fake.reads) == reads + 1)
+    fake.gate = own
+    fake.say()
+    await eventually(lambda: len(fake.reads) == reads + 2)
+    closing = asyncio.create_task(fake.feed.aclose())
     await turns(5)
     own.set()
     with pytest.raises(ManagerClosed):
@@ -113,58 +113,58 @@ async def test_G8_closing_waits_for_each_of_those_who_read() -> None:
 
 
 async def test_G8_closing_does_not_wait_for_a_subscriber_that_reads_nothing() -> None:
-    shelf = Shelf(3)
-    async with opened(shelf.stream()) as stream:
+    fake = FeedOnFakeStore(3)
+    async with opened(fake.stream()) as stream:
         assert (await anext(stream)).seq == 1
-        await within(60, shelf.feed.aclose())
+        await within(60, fake.feed.aclose())
 
 
 async def test_G8_closing_does_not_wait_for_ever_for_a_store_that_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(feed, "LAST_READS", 0.05)
-    shelf = Shelf(1)
-    shelf.gate = asyncio.Event()
-    reader = Reader(shelf)
-    await eventually(lambda: shelf.reads)
+    fake = FeedOnFakeStore(1)
+    fake.gate = asyncio.Event()
+    reader = Reader(fake)
+    await eventually(lambda: fake.reads)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await within(60, shelf.feed.aclose())
+    await within(60, fake.feed.aclose())
     assert loop.time() - began >= 0.04
     reader.task.cancel()
     await asyncio.wait((reader.task,))
 
 
 async def test_G8_a_stream_that_begins_after_the_close_gives_what_is_stored() -> None:
-    shelf = Shelf(1)
-    await shelf.feed.aclose()
+    fake = FeedOnFakeStore(1)
+    await fake.feed.aclose()
     seen: list[RunEvent] = []
     with pytest.raises(ManagerClosed):
-        await collect_into(seen, shelf.stream())
+        await collect_into(seen, fake.stream())
     assert seqs(seen) == [1]
-    shelf.end()
-    assert seqs(await collect(shelf.stream())) == [1, 2]
+    fake.end()
+    assert seqs(await collect(fake.stream())) == [1, 2]
 
 
 async def test_R1_nothing_is_kept_of_a_run_that_nobody_watches_any_more() -> None:
-    shelf = Shelf(1)
-    readers = [Reader(shelf), Reader(shelf)]
+    fake = FeedOnFakeStore(1)
+    readers = [Reader(fake), Reader(fake)]
     for reader in readers:
         await reader.has(1)
-    assert len(shelf.feed) == 1
+    assert len(fake.feed) == 1
     readers[0].task.cancel()
     await asyncio.wait((readers[0].task,))
-    assert len(shelf.feed) == 1
-    shelf.say()
+    assert len(fake.feed) == 1
+    fake.say()
     await readers[1].has(1, 2)
     readers[1].task.cancel()
     await asyncio.wait((readers[1].task,))
-    assert len(shelf.feed) == 0
+    assert len(fake.feed) == 0
 
 
 async def test_whoever_begins_to_watch_is_told_of() -> None:
-    shelf, watched = Shelf(), list[int]()
-    feed = EventFeed(cast("Store", shelf), on_watched=lambda: watched.append(1))
+    fake, watched = FeedOnFakeStore(), list[int]()
+    feed = EventFeed(cast("Store", fake), on_watched=lambda: watched.append(1))
     with feed.watch(1), feed.watch(1), feed.watch(2):
         assert (len(feed), len(watched)) == (2, 3)
     assert len(feed) == 0
@@ -174,47 +174,47 @@ async def test_whoever_begins_to_watch_is_told_of() -> None:
 
 
 async def test_an_end_elsewhere_is_waited_for_and_found() -> None:
-    shelf = Shelf()
-    waiting = asyncio.create_task(shelf.feed.wait_ended(1))
+    fake = FeedOnFakeStore()
+    waiting = asyncio.create_task(fake.feed.wait_ended(1))
     await turns(10)
-    shelf.feed.notify(1)
+    fake.feed.notify(1)
     await turns(10)
     assert not waiting.done()
-    assert shelf.looks == 2, "the row is looked at after a commit, and not otherwise"
-    shelf.end()
+    assert fake.looks == 2, "the row is looked at after a commit, and not otherwise"
+    fake.end()
     await within(60, waiting)
-    assert waiting.result() is shelf.run
-    assert len(shelf.feed) == 0
+    assert waiting.result() is fake.run
+    assert len(fake.feed) == 0
 
 
 async def test_an_end_elsewhere_that_comes_between_looking_and_waiting_is_found() -> None:
-    shelf = Shelf()
-    get_run = shelf.get_run
+    fake = FeedOnFakeStore()
+    get_run = fake.get_run
 
     async def end_meanwhile(run_id: int) -> Run | None:
         run = await get_run(run_id)
-        if shelf.looks == 1:
-            shelf.end()
+        if fake.looks == 1:
+            fake.end()
         return run
 
-    cast("Any", shelf).get_run = end_meanwhile
+    cast("Any", fake).get_run = end_meanwhile
     async with asyncio.timeout(60):
-        run = await shelf.feed.wait_ended(1)
+        run = await fake.feed.wait_ended(1)
     assert run.status == "completed"
 
 
 async def test_an_unknown_run_is_not_waited_for() -> None:
-    shelf = Shelf()
-    shelf.run = None
+    fake = FeedOnFakeStore()
+    fake.run = None
     with pytest.raises(RunNotFound) as raised:
-        await shelf.feed.wait_ended(1)
+        await fake.feed.wait_ended(1)
     assert raised.value.run_id == 1
 
 
 async def test_G8_closing_ends_the_wait_for_a_run_elsewhere() -> None:
-    shelf = Shelf()
-    waiting = asyncio.create_task(shelf.feed.wait_ended(1))
+    fake = FeedOnFakeStore()
+    waiting = asyncio.create_task(fake.feed.wait_ended(1))
     await turns(10)
-    await within(60, shelf.feed.aclose())
+    await within(60, fake.feed.aclose())
     with pytest.raises(ManagerClosed, match=re.escape("the manager was closed while run 1 was being waited for")):
         await waiting

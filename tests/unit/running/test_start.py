@@ -9,7 +9,7 @@ import pytest
 from tests.streams import within
 from tests.support import eventually, now_micros, turns
 from tests.unit.running.executor_on_fake_store import gives
-from tests.unit.running.starter_on_fake_store import NOW, Hall, row
+from tests.unit.running.starter_on_fake_store import NOW, StarterOnFakeStore, row
 
 from aioruns import ConfigurationError, RunConflict, RunStatus, StoreUnavailable
 from aioruns._running.live import ActiveRun
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_everything_a_start_says_is_inserted() -> None:
-    hall = Hall()
-    run = await hall.start(
+    fake = StarterOnFakeStore()
+    run = await fake.start(
         key="k", on_conflict="join", idempotency_key="i", timeout=5, tags=["b", "a"], triggered_by="somebody"
     )
-    (new,) = hall.inserts
+    (new,) = fake.inserts
     assert abs(new.created_at - now_micros()) < 60_000_000
     assert new == NewRun(
         manager_id="manager", token=1, job="build", status=RunStatus.RUNNING, created_at=new.created_at, key="k",
@@ -34,114 +34,114 @@ async def test_everything_a_start_says_is_inserted() -> None:
 
 
 async def test_a_start_that_says_nothing_inserts_nothing_more() -> None:
-    hall = Hall()
-    await hall.start()
-    (new,) = hall.inserts
+    fake = StarterOnFakeStore()
+    await fake.start()
+    (new,) = fake.inserts
     assert (new.key, new.idempotency_key, new.join, new.timeout, new.tags, new.triggered_by) == (
         None, None, False, None, (), None,
     )  # fmt: skip
 
 
 async def test_each_insert_has_a_token_of_its_own() -> None:
-    hall = Hall(free=2)
-    await hall.start()
-    await hall.start()
-    assert [new.token for new in hall.inserts] == [1, 2]
+    fake = StarterOnFakeStore(free=2)
+    await fake.start()
+    await fake.start()
+    assert [new.token for new in fake.inserts] == [1, 2]
 
 
 async def test_S1_a_run_with_a_slot_is_registered_and_launched() -> None:
-    hall = Hall()
-    assert (await hall.start()).status == "running"
-    assert hall.said == ["reserve", "add 7", "launch 7"]
+    fake = StarterOnFakeStore()
+    assert (await fake.start()).status == "running"
+    assert fake.said == ["reserve", "add 7", "launch 7"]
 
 
 async def test_a_run_without_a_slot_is_inserted_as_pending_registered_and_put_in_line() -> None:
-    hall = Hall(free=0)
-    assert (await hall.start()).status == "pending"
-    assert hall.said == ["reserve", "add 7", "enqueue 7"]
+    fake = StarterOnFakeStore(free=0)
+    assert (await fake.start()).status == "pending"
+    assert fake.said == ["reserve", "add 7", "enqueue 7"]
 
 
 @pytest.mark.parametrize(("free", "gives_back"), [(1, "release"), (0, "withdraw")])
 async def test_X1_a_start_that_meets_the_holder_of_its_key_gives_back_what_it_reserved(
     free: int, gives_back: str
 ) -> None:
-    hall = Hall(lambda new: (row(new, 5, status=RunStatus.RUNNING), False), free=free)
+    fake = StarterOnFakeStore(lambda new: (row(new, 5, status=RunStatus.RUNNING), False), free=free)
     coroutine = gives()
     with pytest.raises(RunConflict) as raised:
-        await hall.start(coroutine, key="k")
+        await fake.start(coroutine, key="k")
     assert (raised.value.key, raised.value.active_run_id) == ("k", 5)
-    assert hall.said == ["reserve", gives_back]
+    assert fake.said == ["reserve", gives_back]
     assert coroutine.cr_frame is None, "a coroutine that will never begin is closed"
 
 
 async def test_joining_gives_the_run_of_the_other_start() -> None:
-    hall = Hall(lambda new: (row(new, 5), False))
-    assert (await hall.start(key="k", on_conflict="join")).id == 5
-    assert hall.said == ["reserve", "release"]
+    fake = StarterOnFakeStore(lambda new: (row(new, 5), False))
+    assert (await fake.start(key="k", on_conflict="join")).id == 5
+    assert fake.said == ["reserve", "release"]
 
 
 async def test_an_idempotency_key_of_another_job_is_refused() -> None:
-    hall = Hall(lambda new: (row(new, 5, job="other"), False))
+    fake = StarterOnFakeStore(lambda new: (row(new, 5, job="other"), False))
     with pytest.raises(ConfigurationError, match="belongs to run 5 of job 'other'"):
-        await hall.start(idempotency_key="i")
+        await fake.start(idempotency_key="i")
 
 
 async def test_G1_a_run_that_somebody_cancelled_before_its_insert_was_answered_is_not_begun() -> None:
     ended = {"status": RunStatus.CANCELLED, "finished_at": NOW}
-    hall = Hall(lambda new: (row(new, **ended), True))
+    fake = StarterOnFakeStore(lambda new: (row(new, **ended), True))
     coroutine = gives()
-    assert (await hall.start(coroutine)).status == "cancelled"
-    assert hall.said == ["reserve", "release"]
+    assert (await fake.start(coroutine)).status == "cancelled"
+    assert fake.said == ["reserve", "release"]
     assert coroutine.cr_frame is None
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), ValueError("a fault"), GeneratorExit("closed")])
 async def test_G1_an_insert_without_an_answer_gives_back_the_slot_and_is_doubted(error: BaseException) -> None:
-    hall = Hall(error)
+    fake = StarterOnFakeStore(error)
     coroutine = gives()
     with pytest.raises(type(error), match=str(error)):
-        await hall.start(coroutine, key="k")
-    assert sorted(hall.said) == ["doubt", "release", "reserve"]
+        await fake.start(coroutine, key="k")
+    assert sorted(fake.said) == ["doubt", "release", "reserve"]
     assert coroutine.cr_frame is None
-    assert not hall.starter.busy
+    assert not fake.starter.busy
 
 
 async def test_S2_a_run_that_cannot_be_launched_is_failed_and_the_starter_gets_the_original_error() -> None:
-    hall = Hall()
-    hall.trouble = trouble = MemoryError("no room")
+    fake = StarterOnFakeStore()
+    fake.trouble = trouble = MemoryError("no room")
     with pytest.raises(MemoryError) as raised:
-        await hall.start(key="k")
+        await fake.start(key="k")
     assert raised.value is trouble
-    assert hall.said == ["reserve", "add 7", "fail 7"]
+    assert fake.said == ["reserve", "add 7", "fail 7"]
 
 
 async def test_S2_the_error_comes_when_the_failure_is_stored_and_the_key_is_not_held_until_then() -> None:
-    hall = Hall(free=2)
-    hall.trouble = MemoryError("no room")
+    fake = StarterOnFakeStore(free=2)
+    fake.trouble = MemoryError("no room")
     ended: list[ActiveRun] = []
-    cast("Any", hall.starter)._fail = lambda active, _: ended.append(active)
-    failing = asyncio.create_task(hall.start(key="k"))
+    cast("Any", fake.starter)._fail = lambda active, _: ended.append(active)
+    failing = asyncio.create_task(fake.start(key="k"))
     await eventually(lambda: ended)
     await turns(5)
     assert not failing.done()
-    hall.trouble = None
-    await within(60, hall.start(key="k"))
+    fake.trouble = None
+    await within(60, fake.start(key="k"))
     ended[0].ended.set()
     with pytest.raises(MemoryError):
         await failing
 
 
 async def test_starts_under_one_key_insert_one_after_the_other_and_others_beside_them() -> None:
-    hall = Hall(free=9)
-    hall.gate = asyncio.Event()
-    starts = [asyncio.create_task(hall.start(key=key)) for key in ("a", "a", "b", None, None)]
+    fake = StarterOnFakeStore(free=9)
+    fake.gate = asyncio.Event()
+    starts = [asyncio.create_task(fake.start(key=key)) for key in ("a", "a", "b", None, None)]
     await turns(10)
-    assert [new.key for new in hall.inserts] == ["a", "b", None, None]
-    assert hall.starter.busy
-    hall.gate.set()
+    assert [new.key for new in fake.inserts] == ["a", "b", None, None]
+    assert fake.starter.busy
+    fake.gate.set()
     await within(60, asyncio.gather(*starts))
-    assert [new.key for new in hall.inserts] == ["a", "b", None, None, "a"]
-    assert not hall.starter.busy
+    assert [new.key for new in fake.inserts] == ["a", "b", None, None, "a"]
+    assert not fake.starter.busy
 
 
 # Callers that go away

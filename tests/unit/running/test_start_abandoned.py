@@ -9,7 +9,7 @@ import pytest
 from tests.streams import within
 from tests.support import eventually, turns
 from tests.unit.running.executor_on_fake_store import gives
-from tests.unit.running.starter_on_fake_store import Hall, row
+from tests.unit.running.starter_on_fake_store import StarterOnFakeStore, row
 
 from aioruns import Run, StoreUnavailable
 from aioruns.abc import NewRun
@@ -18,77 +18,77 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_S3_a_start_whose_caller_went_away_goes_on_and_its_run_is_cancelled() -> None:
-    hall = Hall()
-    hall.gate = asyncio.Event()
-    caller = asyncio.create_task(hall.start())
-    await eventually(lambda: hall.inserts)
+    fake = StarterOnFakeStore()
+    fake.gate = asyncio.Event()
+    caller = asyncio.create_task(fake.start())
+    await eventually(lambda: fake.inserts)
     caller.cancel()
     await asyncio.wait((caller,))
     assert caller.cancelled()
-    assert hall.starter.busy
-    settling = asyncio.create_task(hall.starter.settle())
+    assert fake.starter.busy
+    settling = asyncio.create_task(fake.starter.settle())
     await turns(5)
     assert not settling.done()
-    hall.gate.set()
+    fake.gate.set()
     await within(60, settling)
-    await eventually(lambda: hall.said[-1] == "cancel 7")
-    assert hall.said == ["reserve", "add 7", "launch 7", "cancel 7"]
+    await eventually(lambda: fake.said[-1] == "cancel 7")
+    assert fake.said == ["reserve", "add 7", "launch 7", "cancel 7"]
 
 
 async def test_S3_a_start_whose_caller_goes_away_while_it_waits_for_its_key_has_inserted_nothing() -> None:
-    hall = Hall(free=9)
-    hall.gate = asyncio.Event()
+    fake = StarterOnFakeStore(free=9)
+    fake.gate = asyncio.Event()
     coroutine = gives()
-    first = asyncio.create_task(hall.start(key="k"))
-    second = asyncio.create_task(hall.start(coroutine, key="k"))
-    third = asyncio.create_task(hall.start(key="k"))
-    await eventually(lambda: hall.inserts)
+    first = asyncio.create_task(fake.start(key="k"))
+    second = asyncio.create_task(fake.start(coroutine, key="k"))
+    third = asyncio.create_task(fake.start(key="k"))
+    await eventually(lambda: fake.inserts)
     await turns(5)
     second.cancel()
     await asyncio.wait((second,))
     assert second.cancelled()
     assert coroutine.cr_frame is None
-    hall.gate.set()
+    fake.gate.set()
     await within(60, asyncio.gather(first, third))
-    assert len(hall.inserts) == 2
-    assert hall.said == ["reserve", "add 7", "launch 7"] * 2
-    assert not hall.starter.busy
+    assert len(fake.inserts) == 2
+    assert fake.said == ["reserve", "add 7", "launch 7"] * 2
+    assert not fake.starter.busy
 
 
 async def test_S3_a_key_stays_locked_until_the_section_of_a_caller_who_went_away_is_completed() -> None:
     inserted: list[int] = []
 
     def insert(new: NewRun) -> tuple[Run, bool]:
-        assert "add 7" in hall.said or not inserted, "the run that is found is registered"
+        assert "add 7" in fake.said or not inserted, "the run that is found is registered"
         inserted.append(new.token)
         return row(new), new.token == inserted[0]
 
-    hall = Hall(insert, free=9)
-    hall.gate = asyncio.Event()
-    caller = asyncio.create_task(hall.start(key="k"))
-    await eventually(lambda: hall.inserts)
+    fake = StarterOnFakeStore(insert, free=9)
+    fake.gate = asyncio.Event()
+    caller = asyncio.create_task(fake.start(key="k"))
+    await eventually(lambda: fake.inserts)
     caller.cancel()
     await asyncio.wait((caller,))
-    joining = asyncio.create_task(hall.start(key="k", on_conflict="join"))
+    joining = asyncio.create_task(fake.start(key="k", on_conflict="join"))
     await turns(10)
-    assert {new.token for new in hall.inserts} == {1}, "who joins waits for the key"
-    hall.gate.set()
+    assert {new.token for new in fake.inserts} == {1}, "who joins waits for the key"
+    fake.gate.set()
     await within(60, joining)
     assert joining.result().id == 7
     assert inserted[-1] == 2
 
 
 async def test_S3_who_waited_for_the_key_of_a_caller_who_went_away_joins_before_the_run_is_cancelled() -> None:
-    hall = Hall(free=9)
-    hall.gate = asyncio.Event()
-    caller = asyncio.create_task(hall.start(key="k"))
-    await eventually(lambda: hall.inserts)
-    joining = asyncio.create_task(hall.start(key="k", on_conflict="join"))
+    fake = StarterOnFakeStore(free=9)
+    fake.gate = asyncio.Event()
+    caller = asyncio.create_task(fake.start(key="k"))
+    await eventually(lambda: fake.inserts)
+    joining = asyncio.create_task(fake.start(key="k", on_conflict="join"))
     await turns(5)
     caller.cancel()
     await asyncio.wait((caller,))
     order: list[str] = []
-    insert, cancel = hall.insert_run, hall._cancel
+    insert, cancel = fake.insert_run, fake._cancel
 
     async def note_insert(new: NewRun) -> tuple[Run, bool]:
         order.append(f"insert {new.token}")
@@ -98,9 +98,9 @@ async def test_S3_who_waited_for_the_key_of_a_caller_who_went_away_joins_before_
         order.append("cancel")
         await cancel(run_id)
 
-    cast("Any", hall).insert_run = note_insert
-    cast("Any", hall.starter)._cancel_abandoned = note_cancel
-    hall.gate.set()
+    cast("Any", fake).insert_run = note_insert
+    cast("Any", fake.starter)._cancel_abandoned = note_cancel
+    fake.gate.set()
     await within(60, joining)
     await eventually(lambda: "cancel" in order)
     assert order == ["insert 2", "cancel"]
@@ -108,112 +108,112 @@ async def test_S3_who_waited_for_the_key_of_a_caller_who_went_away_joins_before_
 
 async def test_G8_settling_waits_for_starts_that_wait_for_their_key() -> None:
     """Closing settles starts first: one that came to insert later would begin a run that nobody ends."""
-    hall = Hall(free=9)
-    hall.gate = asyncio.Event()
-    starts = [asyncio.create_task(hall.start(key="k")) for _ in range(3)]
-    await eventually(lambda: hall.inserts)
-    settling = asyncio.create_task(hall.starter.settle())
-    hall.gate.set()
+    fake = StarterOnFakeStore(free=9)
+    fake.gate = asyncio.Event()
+    starts = [asyncio.create_task(fake.start(key="k")) for _ in range(3)]
+    await eventually(lambda: fake.inserts)
+    settling = asyncio.create_task(fake.starter.settle())
+    fake.gate.set()
     await within(60, settling)
-    assert len(hall.inserts) == 3
+    assert len(fake.inserts) == 3
     await within(60, asyncio.gather(*starts))
 
 
 async def test_S3_a_run_that_was_only_joined_is_left_alone_when_the_caller_goes_away() -> None:
-    hall = Hall(lambda new: (row(new, 5), False))
-    hall.gate = asyncio.Event()
-    caller = asyncio.create_task(hall.start(key="k", on_conflict="join"))
-    await eventually(lambda: hall.inserts)
+    fake = StarterOnFakeStore(lambda new: (row(new, 5), False))
+    fake.gate = asyncio.Event()
+    caller = asyncio.create_task(fake.start(key="k", on_conflict="join"))
+    await eventually(lambda: fake.inserts)
     caller.cancel()
     await asyncio.wait((caller,))
-    hall.gate.set()
-    await within(60, hall.starter.settle())
+    fake.gate.set()
+    await within(60, fake.starter.settle())
     await turns(5)
-    assert hall.said == ["reserve", "release"]
+    assert fake.said == ["reserve", "release"]
 
 
 async def test_S3_an_insert_that_fails_behind_its_caller_leaves_nothing() -> None:
-    hall = Hall(StoreUnavailable("away"))
-    hall.gate = asyncio.Event()
+    fake = StarterOnFakeStore(StoreUnavailable("away"))
+    fake.gate = asyncio.Event()
     coroutine = gives()
-    caller = asyncio.create_task(hall.start(coroutine))
-    await eventually(lambda: hall.inserts)
+    caller = asyncio.create_task(fake.start(coroutine))
+    await eventually(lambda: fake.inserts)
     caller.cancel()
     await asyncio.wait((caller,))
-    hall.gate.set()
-    await within(60, hall.starter.settle())
+    fake.gate.set()
+    await within(60, fake.starter.settle())
     await turns(5)
-    assert sorted(hall.said) == ["doubt", "release", "reserve"]
+    assert sorted(fake.said) == ["doubt", "release", "reserve"]
     assert coroutine.cr_frame is None
 
 
 async def test_settling_takes_no_longer_than_it_may() -> None:
-    hall = Hall()
-    hall.gate = asyncio.Event()
-    caller = asyncio.create_task(hall.start())
-    await eventually(lambda: hall.inserts)
-    await within(60, hall.starter.settle(timeout=0.01))
-    assert hall.starter.busy
-    hall.gate.set()
+    fake = StarterOnFakeStore()
+    fake.gate = asyncio.Event()
+    caller = asyncio.create_task(fake.start())
+    await eventually(lambda: fake.inserts)
+    await within(60, fake.starter.settle(timeout=0.01))
+    assert fake.starter.busy
+    fake.gate.set()
     await within(60, caller)
 
 
 # The event loop that is torn down
 
 
-def takeover(hall: Hall) -> asyncio.Task[Any]:
+def takeover(fake: StarterOnFakeStore) -> asyncio.Task[Any]:
     """The task that completes the section of a caller who went away."""
-    (task,) = hall.starter._abandoned._tasks
+    (task,) = fake.starter._abandoned._tasks
     return task
 
 
 async def test_a_start_that_is_cancelled_before_its_first_step_leaves_nothing() -> None:
-    hall = Hall()
+    fake = StarterOnFakeStore()
     coroutine = gives()
-    ticket = hall.ticket(coroutine)
-    caller = asyncio.create_task(hall.starter.start(ticket))
+    ticket = fake.ticket(coroutine)
+    caller = asyncio.create_task(fake.starter.start(ticket))
     caller.cancel()
     await asyncio.wait((caller,))
     await turns(5)
-    assert (hall.inserts, hall.said, hall.starter.busy) == ([], [], False)
+    assert (fake.inserts, fake.said, fake.starter.busy) == ([], [], False)
     coroutine.close()  # nothing of ours has seen it
 
 
 async def test_G1_a_takeover_that_is_cancelled_before_its_first_step_is_followed_by_another() -> None:
-    hall = Hall(free=9)
-    hall.gate = asyncio.Event()
-    caller = asyncio.create_task(hall.start(key="k"))
-    await eventually(lambda: hall.inserts)
+    fake = StarterOnFakeStore(free=9)
+    fake.gate = asyncio.Event()
+    caller = asyncio.create_task(fake.start(key="k"))
+    await eventually(lambda: fake.inserts)
     caller.cancel()
     await turns(1)
-    takeover(hall).cancel()  # as the teardown of the event loop does, once
+    takeover(fake).cancel()  # as the teardown of the event loop does, once
     await asyncio.wait((caller,))
-    await eventually(lambda: len(hall.inserts) == 2)
-    assert hall.starter.busy
-    hall.gate.set()
-    await eventually(lambda: "cancel 7" in hall.said)
-    assert hall.said == ["reserve", "add 7", "launch 7", "cancel 7"]
-    assert not hall.starter.busy
-    await within(60, hall.start(key="k"))  # its lock was given back
+    await eventually(lambda: len(fake.inserts) == 2)
+    assert fake.starter.busy
+    fake.gate.set()
+    await eventually(lambda: "cancel 7" in fake.said)
+    assert fake.said == ["reserve", "add 7", "launch 7", "cancel 7"]
+    assert not fake.starter.busy
+    await within(60, fake.start(key="k"))  # its lock was given back
 
 
 async def test_G1_a_takeover_that_is_cancelled_while_it_inserts_goes_on_and_its_run_is_cancelled() -> None:
-    hall = Hall()
-    hall.gate = asyncio.Event()
+    fake = StarterOnFakeStore()
+    fake.gate = asyncio.Event()
     coroutine = gives()
-    caller = asyncio.create_task(hall.start(coroutine))
-    await eventually(lambda: hall.inserts)
+    caller = asyncio.create_task(fake.start(coroutine))
+    await eventually(lambda: fake.inserts)
     caller.cancel()
-    await eventually(lambda: len(hall.inserts) == 2)
-    section = takeover(hall)
+    await eventually(lambda: len(fake.inserts) == 2)
+    section = takeover(fake)
     for tries in (3, 4):
         section.cancel()
-        await eventually(lambda tries=tries: len(hall.inserts) >= min(tries, 3))
-    hall.gate.set()
+        await eventually(lambda tries=tries: len(fake.inserts) >= min(tries, 3))
+    fake.gate.set()
     await asyncio.wait((caller, section))
-    await eventually(lambda: hall.said[-1] == "cancel 7")
-    assert {new.token for new in hall.inserts} == {1}, "one row, however often it is inserted"
+    await eventually(lambda: fake.said[-1] == "cancel 7")
+    assert {new.token for new in fake.inserts} == {1}, "one row, however often it is inserted"
     frame = coroutine.cr_frame
     coroutine.close()
     assert frame is not None, "the coroutine of a run that executes is its own"
-    assert hall.said == ["reserve", "add 7", "launch 7", "cancel 7"]
+    assert fake.said == ["reserve", "add 7", "launch 7", "cancel 7"]
