@@ -181,8 +181,9 @@ class Starter:
         attempt = Attempt(budget=self._budget, redact=self._redact)
         live = LiveRun(request.work, attempt, self._copied_values())
         section = create_task(self._section(live, request), name="aioruns-start", eager=True)
-        self._registry.sections.add(section)
-        section.add_done_callback(self._registry.sections.discard)
+        if not section.done():
+            self._registry.sections.add(section)
+            section.add_done_callback(self._registry.sections.discard)
         try:
             await until_done(section)
         except asyncio.CancelledError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -11,13 +12,30 @@ from tests.streams import within
 from tests.support import now_micros
 
 from aioruns import Run, RunStatus, current_run, redact_secrets
+from aioruns._aio.threads import Thread
 from aioruns._jobs.work import work_of
+from aioruns._running.blocking import BlockWatch
+from aioruns._running.capacity import Capacity
 from aioruns._running.execute import Executor
-from aioruns._running.live import ActiveRun
+from aioruns._running.feed import EventFeed
+from aioruns._running.live import Attempt, LiveRun
 from aioruns._running.outbox import Budget
+from aioruns._running.registry import Registry
+from aioruns._running.state import ManagerState
 from aioruns.abc import Ending, Fence, Store
 
-__all__ = ["FENCE", "ExecutorOnFakeStore", "gives", "raises", "row", "said", "says_and_gives", "waits"]
+__all__ = [
+    "FENCE",
+    "ExecutorOnFakeStore",
+    "gives",
+    "raises",
+    "row",
+    "said",
+    "says_and_gives",
+    "task_of",
+    "thread_of",
+    "waits",
+]
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FENCE = Fence("manager", 1)
@@ -31,6 +49,28 @@ def row(status: str = "running", *, error: str | None = None, timeout: float | N
     )  # fmt: skip
 
 
+class _Feed(EventFeed):
+    """Notes which runs it is told of before they have ended."""
+
+    told: list[str]
+    lives: dict[int, LiveRun]
+
+    def notify(self, run_id: int) -> None:
+        if not self.lives[run_id].attempt.over:
+            self.told.append(f"notify {run_id}")
+        super().notify(run_id)
+
+
+class _Registry(Registry):
+    """Notes which runs leave it."""
+
+    told: list[str]
+
+    def remove(self, live: LiveRun) -> None:
+        self.told.append(f"end {live.run.id}")
+        super().remove(live)
+
+
 class ExecutorOnFakeStore:
     """An executor, and the store that it works on: of one run, in memory. The store answers as the test tells it to.
 
@@ -39,8 +79,8 @@ class ExecutorOnFakeStore:
         calls: The verbs that were called, with their fences.
         endings: What was to be stored as the end.
         stored: The row as others have left it.
-        told: What the executor has told others: calls of ``notify`` and ``on_end``.
-        stopping: Whether the manager stops.
+        told: What the executor has told others: ``notify`` of what happens to a run, ``end`` when it forgets the run.
+        state: The open manager; ``state.closing`` tells whether it stops.
     """
 
     def __init__(
@@ -52,14 +92,14 @@ class ExecutorOnFakeStore:
         self.stored: Run | None = row("interrupted", error="its process died")
         self.claimed: Run | None = row("running")
         self.told: list[str] = []
-        self.stopping = False
+        self.state = ManagerState()
+        store = cast("Store", self)
+        feed, registry = _Feed(store, self.state), _Registry(self.state)
+        self._lives: dict[int, LiveRun] = {}
+        feed.told = registry.told = self.told
+        feed.lives = self._lives
         self.executor = Executor(
-            cast("Store", self),
-            redact=redact,
-            patience=patience,
-            stopping=lambda: self.stopping,
-            notify=lambda run_id: self.told.append(f"notify {run_id}"),
-            on_end=lambda active: self.told.append(f"end {active.run.id}"),
+            store, self.state, registry, Capacity(None), feed, BlockWatch(registry), redact=redact, patience=patience
         )
 
     def _answer(self, verb: str, run_id: int, fence: Fence | None) -> None:
@@ -82,23 +122,42 @@ class ExecutorOnFakeStore:
         self._answer("get", run_id, None)
         return self.stored
 
-    def active(self, call: object, *, stored: Run | None = None, **options: Any) -> ActiveRun:
-        options = {"budget": Budget(on_filled=lambda _: None), "redact": redact_secrets, "values": [], **options}
-        active = ActiveRun(work_of(call), **options)
-        active.attach(stored or row())
-        return active
+    def live(
+        self,
+        call: object,
+        *,
+        stored: Run | None = None,
+        values: Sequence[tuple[ContextVar[Any], Any]] = (),
+        budget: Budget | None = None,
+    ) -> LiveRun:
+        attempt = Attempt(budget=budget or Budget(on_filled=lambda _: None), redact=redact_secrets)
+        live = LiveRun(work_of(call), attempt, values)
+        live.attach(stored or row())
+        live.has_slot = True
+        self._lives[live.run.id] = live
+        return live
 
-    def launch(self, call: object, *, stored: Run | None = None, **options: Any) -> ActiveRun:
-        active = self.active(call, stored=stored, **options)
-        self.executor.launch(active)
-        return active
+    def launch(self, call: object, **options: Any) -> LiveRun:
+        live = self.live(call, **options)
+        self.executor.begin(live)
+        return live
 
-    async def ended(self, active: ActiveRun) -> Ending:
+    async def ended(self, live: LiveRun) -> Ending:
         """Wait until a run is over in every respect, and give what was stored of it last."""
-        assert active.task is not None
-        await within(60, asyncio.wait((active.task,)))
-        await within(60, active.ended.wait())
+        await within(60, asyncio.wait((task_of(live),)))
+        await within(60, live.ended.wait())
         return self.endings[-1]
+
+
+def task_of(live: LiveRun) -> asyncio.Task[None]:
+    """Return the task that executes a run that was launched."""
+    assert live.attempt.task is not None
+    return live.attempt.task
+
+
+def thread_of(live: LiveRun) -> Thread | None:
+    """Return the thread that executes the function of a run, if it has begun."""
+    return None if live.attempt.runner is None else live.attempt.runner.thread
 
 
 async def gives(value: Any = None) -> Any:

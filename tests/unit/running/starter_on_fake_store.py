@@ -1,18 +1,19 @@
-"""A starter that works on a fake store, beside a fake registry and fake capacity."""
+"""A starter that works on a fake store, beside fakes of capacity and of those who execute, cancel and watch."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from aioruns import Run, job, redact_secrets
-from aioruns._jobs.work import Work
-from aioruns._running.live import ActiveRun
+from aioruns._running.live import LiveRun
 from aioruns._running.outbox import Budget
-from aioruns._running.start import Starter, Ticket, check_start
-from aioruns.abc import NewRun, Store
+from aioruns._running.registry import Registry
+from aioruns._running.start import Starter, StartRequest, check_start
+from aioruns._running.state import ManagerState
+from aioruns.abc import NewRun
 
 __all__ = ["NOW", "StarterOnFakeStore", "build", "row"]
 
@@ -30,6 +31,16 @@ def row(new: NewRun, run_id: int = 7, **changes: Any) -> Run:
 
 @job
 async def build(number: int) -> None: ...
+
+
+class _Registry(Registry):
+    """Notes which runs are registered, and keeps none of them."""
+
+    said: list[str]
+
+    def add(self, live: LiveRun) -> None:
+        assert live.inserted
+        self.said.append(f"add {live.run.id}")
 
 
 class StarterOnFakeStore:
@@ -52,10 +63,25 @@ class StarterOnFakeStore:
         self.trouble: BaseException | None = None
         self.gate: asyncio.Event | None = None
         self._insert = insert or (lambda new: (row(new), True))
+        state = ManagerState()
+        state.manager_id = "manager"
+        self.registry = _Registry(state)
+        self.registry.said = self.said
+        fake: Any = self
         self.starter = Starter(
-            cast("Store", self), "manager", self, self,
-            launch=self._launch, fail=self._fail, cancel_abandoned=self._cancel, on_doubt=self._doubt,
+            fake, state, self.registry, fake, fake, fake, fake,
+            budget=Budget(on_filled=lambda _: None), redact=redact_secrets, context_vars=(),
         )  # fmt: skip
+
+    @property
+    def busy(self) -> bool:
+        """Whether a section is under way."""
+        return bool(self.registry.sections)
+
+    def section(self) -> asyncio.Task[Any]:
+        """Return the task of the one section under way, which the teardown of the event loop cancels."""
+        (section,) = self.registry.sections
+        return section
 
     # What the starter sees of a store
 
@@ -67,55 +93,41 @@ class StarterOnFakeStore:
             raise self._insert
         return self._insert(new)
 
-    # of the registry
-
-    def add(self, active: ActiveRun) -> None:
-        assert active.is_attached(active.run.id)
-        self.said.append(f"add {active.run.id}")
-
     # of capacity
 
-    def reserve(self) -> bool:
+    def reserve(self, live: LiveRun) -> bool:
         self.said.append("reserve")
         self.free -= 1
-        return self.free >= 0
+        live.has_slot = self.free >= 0
+        return live.has_slot
 
-    def release(self) -> None:
-        self.said.append("release")
+    # of the executor
 
-    def enqueue(self, active: ActiveRun) -> None:
-        self.said.append(f"enqueue {active.run.id}")
-
-    def withdraw(self) -> None:
-        self.said.append("withdraw")
-
-    # and of those who execute and cancel
-
-    def _launch(self, active: ActiveRun) -> None:
+    def begin(self, live: LiveRun) -> None:
         if self.trouble is not None:
             raise self.trouble
-        self.said.append(f"launch {active.run.id}")
+        self.said.append(f"{'launch' if live.has_slot else 'enqueue'} {live.run.id}")
 
-    def _fail(self, active: ActiveRun, error: BaseException) -> None:
+    def discard(self, live: LiveRun) -> None:
+        live.work.discard()
+        self.said.append("release" if live.has_slot else "discard")
+
+    def end_unbegun(self, live: LiveRun, error: BaseException) -> None:
         assert error is self.trouble
-        self.said.append(f"fail {active.run.id}")
-        asyncio.get_running_loop().call_soon(active.ended.set)
+        self.said.append(f"fail {live.run.id}")
+        asyncio.get_running_loop().call_soon(live.ended.set)
 
-    def _doubt(self) -> None:
+    # of the watcher and the canceller
+
+    def suspect(self) -> None:
         self.said.append("doubt")
 
-    async def _cancel(self, run_id: int) -> None:
+    async def cancel_abandoned(self, run_id: int) -> None:
         self.said.append(f"cancel {run_id}")
 
-    def ticket(self, call: object | None = None, **options: Any) -> Ticket:
-        def prepare(work: Work) -> ActiveRun:
-            return ActiveRun(work, budget=Budget(on_filled=lambda _: None), redact=redact_secrets, values=[])
-
-        options = {
-            "key": None, "on_conflict": "reject", "idempotency_key": None, "timeout": None, "tags": None,
-            "triggered_by": None, **options,
-        }  # fmt: skip
-        return check_start(call if call is not None else build(3), {}, prepare=prepare, **options)
+    def request(self, call: object | None = None, **options: Any) -> StartRequest:
+        return check_start(call if call is not None else build(3), {}, **options)
 
     async def start(self, call: object | None = None, **options: Any) -> Run:
-        return await self.starter.start(self.ticket(call, **options))
+        run, _ = await self.starter.start(self.request(call, **options))
+        return run

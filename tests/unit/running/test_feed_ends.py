@@ -14,6 +14,7 @@ from tests.unit.running.feed_on_fake_store import FeedOnFakeStore, Reader, seqs
 from aioruns import ManagerClosed, Run, RunEvent, RunNotFound, StoreUnavailable
 from aioruns._running import feed
 from aioruns._running.feed import EventFeed
+from aioruns._running.state import ManagerState
 from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio
@@ -163,10 +164,13 @@ async def test_R1_nothing_is_kept_of_a_run_that_nobody_watches_any_more() -> Non
 
 
 async def test_whoever_begins_to_watch_is_told_of() -> None:
-    fake, watched = FeedOnFakeStore(), list[int]()
-    feed = EventFeed(cast("Store", fake), on_watched=lambda: watched.append(1))
-    with feed.watch(1), feed.watch(1), feed.watch(2):
-        assert (len(feed), len(watched)) == (2, 3)
+    state = ManagerState()
+    feed = EventFeed(cast("Store", FeedOnFakeStore()), state)
+    with feed.watch(1), feed.watch(1):
+        assert (len(feed), state.interest.is_set()) == (1, True)
+        state.interest.clear()
+        with feed.watch(2):
+            assert (len(feed), state.interest.is_set()) == (2, True)
     assert len(feed) == 0
 
 

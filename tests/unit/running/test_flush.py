@@ -15,6 +15,7 @@ from tests.support import eventually, turns
 
 from aioruns import LeaseLost, RunManager, StoreUnavailable, current_run
 from aioruns._running.flush import LARGEST, Flusher
+from aioruns._running.live import Why
 from aioruns._running.outbox import MAX_EVENTS, Budget, Outbox
 from aioruns.abc import Fence, NewEvent
 from aioruns.stores import SQLiteStore
@@ -79,10 +80,14 @@ class SlowJournal(Journal):
 def make_run(journal: Journal, *, patience: float = 30.0) -> Any:
     """Make as much of an active run as the flusher sees, wired to a flusher."""
     notified: list[int] = []
-    flusher = Flusher(journal, publish=lambda run, said, seqs: notified.append(run.id), patience=patience)  # pyright: ignore[reportArgumentType]
-    active: Any = SimpleNamespace(run=SimpleNamespace(id=3), fence="fence", lost=False, notified=notified)
-    active.lose = lambda: setattr(active, "lost", True)
-    active.outbox = make_outbox(on_filled=lambda: flusher.start(active))
+    feed: Any = SimpleNamespace(publish=lambda run, said, seqs: notified.append(run.id))
+    flusher = Flusher(journal, feed, patience=patience)  # pyright: ignore[reportArgumentType]
+    outbox = make_outbox(on_filled=lambda: flusher.start(active))
+    asked: list[Why] = []
+    attempt = SimpleNamespace(outbox=outbox, asked=asked, ask_to_end=asked.append)
+    active: Any = SimpleNamespace(
+        run=SimpleNamespace(id=3), fence="fence", notified=notified, attempt=attempt, outbox=outbox
+    )
     return active
 
 
@@ -195,7 +200,7 @@ async def test_G7_lost_run_is_told_and_stores_nothing_more() -> None:
     say(active.outbox, "a")
     with pytest.raises(LeaseLost):
         await active.outbox.flush()
-    assert active.lost
+    await eventually(lambda: active.attempt.asked == [Why.LOST])
     assert journal.calls == 1
 
 
@@ -214,7 +219,7 @@ async def test_G7_thread_of_a_lost_run_does_not_wait_for_room() -> None:
     active = make_run(Journal(LeaseLost(3)))
     thread = in_thread(lambda: say(active.outbox, *range(2 * MAX_EVENTS)))
     try:
-        await eventually(lambda: active.lost)
+        await eventually(lambda: active.attempt.asked == [Why.LOST])
         await eventually(lambda: not thread.is_alive(), timeout=60)
     finally:
         active.outbox.take_rest()

@@ -10,6 +10,7 @@ import pytest
 from tests.support import turns
 
 from aioruns._running.registry import Registry
+from aioruns._running.state import ManagerState
 
 
 def active(run_id: int, key: str | None = None) -> Any:
@@ -19,7 +20,7 @@ def active(run_id: int, key: str | None = None) -> Any:
 
 @pytest.fixture
 def registry() -> Registry:
-    return Registry()
+    return Registry(ManagerState())
 
 
 def test_S1_a_run_is_found_by_its_id_and_by_its_key(registry: Registry) -> None:
@@ -112,3 +113,25 @@ async def test_a_cancelled_wait_leaves_no_timer_behind(registry: Registry) -> No
     assert waiting.cancelled()
     timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     assert all(timer.cancelled() for timer in timers)
+
+
+@pytest.mark.asyncio
+async def test_settling_waits_for_the_sections_that_there_were_and_leaves_them_alone(registry: Registry) -> None:
+    first, later = asyncio.Event(), asyncio.Event()
+    sections = [asyncio.create_task(event.wait()) for event in (first, later)]
+    registry.sections.add(sections[0])
+    settling, impatient = (asyncio.create_task(registry.settle()) for _ in range(2))
+    await turns(2)
+    impatient.cancel()
+    registry.sections.add(sections[1])
+    await turns(2)
+    assert impatient.cancelled()
+    assert not sections[0].done()
+    assert not settling.done()
+    first.set()
+    await settling
+    assert not sections[1].done()
+    later.set()
+    await registry.settle()
+    registry.sections.clear()
+    await registry.settle()

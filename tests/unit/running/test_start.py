@@ -12,7 +12,7 @@ from tests.unit.running.executor_on_fake_store import gives
 from tests.unit.running.starter_on_fake_store import NOW, StarterOnFakeStore, row
 
 from aioruns import ConfigurationError, RunConflict, RunStatus, StoreUnavailable
-from aioruns._running.live import ActiveRun
+from aioruns._running.live import LiveRun
 from aioruns.abc import NewRun
 
 pytestmark = pytest.mark.asyncio
@@ -61,7 +61,7 @@ async def test_a_run_without_a_slot_is_inserted_as_pending_registered_and_put_in
     assert fake.said == ["reserve", "add 7", "enqueue 7"]
 
 
-@pytest.mark.parametrize(("free", "gives_back"), [(1, "release"), (0, "withdraw")])
+@pytest.mark.parametrize(("free", "gives_back"), [(1, "release"), (0, "discard")])
 async def test_X1_a_start_that_meets_the_holder_of_its_key_gives_back_what_it_reserved(
     free: int, gives_back: str
 ) -> None:
@@ -103,7 +103,7 @@ async def test_G1_an_insert_without_an_answer_gives_back_the_slot_and_is_doubted
         await fake.start(coroutine, key="k")
     assert sorted(fake.said) == ["doubt", "release", "reserve"]
     assert coroutine.cr_frame is None
-    assert not fake.starter.busy
+    assert not fake.busy
 
 
 async def test_S2_a_run_that_cannot_be_launched_is_failed_and_the_starter_gets_the_original_error() -> None:
@@ -118,8 +118,8 @@ async def test_S2_a_run_that_cannot_be_launched_is_failed_and_the_starter_gets_t
 async def test_S2_the_error_comes_when_the_failure_is_stored_and_the_key_is_not_held_until_then() -> None:
     fake = StarterOnFakeStore(free=2)
     fake.trouble = MemoryError("no room")
-    ended: list[ActiveRun] = []
-    cast("Any", fake.starter)._fail = lambda active, _: ended.append(active)
+    ended: list[LiveRun] = []
+    cast("Any", fake).end_unbegun = lambda live, _: ended.append(live)
     failing = asyncio.create_task(fake.start(key="k"))
     await eventually(lambda: ended)
     await turns(5)
@@ -137,11 +137,11 @@ async def test_starts_under_one_key_insert_one_after_the_other_and_others_beside
     starts = [asyncio.create_task(fake.start(key=key)) for key in ("a", "a", "b", None, None)]
     await turns(10)
     assert [new.key for new in fake.inserts] == ["a", "b", None, None]
-    assert fake.starter.busy
+    assert fake.busy
     fake.gate.set()
     await within(60, asyncio.gather(*starts))
     assert [new.key for new in fake.inserts] == ["a", "b", None, None, "a"]
-    assert not fake.starter.busy
+    assert not fake.busy
 
 
 # Callers that go away

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,9 +12,11 @@ import pytest
 
 from aioruns import Run, RunStatus
 from aioruns._running import watch
-from aioruns._running.live import ActiveRun
+from aioruns._running.feed import EventFeed
+from aioruns._running.live import LiveRun, Why
+from aioruns._running.registry import Registry
+from aioruns._running.state import ManagerState
 from aioruns._running.watch import Watcher
-from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio
 
@@ -34,44 +36,29 @@ class Here:
     """The runs of this process, as far as the watcher knows of them."""
 
     def __init__(self, count: int) -> None:
+        self.lost: list[int] = []
         self.actives = {
             run_id: SimpleNamespace(
                 run=run_of(run_id, RunStatus.RUNNING),
                 cancel_requested_at=None,
-                function_over=False,
                 waits=False,
-                lose=lambda run_id=run_id: self.lost.append(run_id),
+                attempt=SimpleNamespace(over=False, ask_to_end=partial(self._lose, run_id)),
             )
             for run_id in range(1, count + 1)
         }
-        self.lost: list[int] = []
         self.applied: list[int] = []
         self.withdrawn: list[tuple[int, RunStatus]] = []
         self.asked: list[list[int]] = []
         self.changed: dict[int, Run | None] = {}
-        self.watcher = Watcher(
-            cast("Store", self),
-            "m",
-            cast("Any", self),
-            watched=lambda: False,
-            notify_all=lambda: None,
-            apply=self.apply,
-            withdraw=self.withdraw,
-            starting=lambda: False,
-            settle=self.settle,
-        )
+        state, fake = ManagerState(), cast("Any", self)
+        state.manager_id = "m"
+        registry = Registry(state)
+        registry._runs = cast("Any", self.actives)
+        self.watcher = Watcher(fake, state, registry, EventFeed(fake, state), fake, fake)
 
-    def __iter__(self) -> Iterator[ActiveRun]:
-        return iter(cast("dict[int, ActiveRun]", self.actives).values())
-
-    def __len__(self) -> int:
-        return len(self.actives)
-
-    def __contains__(self, run_id: int) -> bool:
-        return run_id in self.actives
-
-    def get(self, run_id: int) -> ActiveRun | None:
-        return cast("ActiveRun | None", self.actives.get(run_id))
+    def _lose(self, run_id: int, why: Why) -> None:
+        assert why is Why.LOST
+        self.lost.append(run_id)
 
     async def changed_runs(self, manager_id: str, run_ids: list[int]) -> dict[int, Run | None]:
         assert manager_id == "m"
@@ -83,10 +70,8 @@ class Here:
         self.applied.append(run.id)
         await asyncio.sleep(0)
 
-    def withdraw(self, active: ActiveRun, run: Run) -> None:
-        self.withdrawn.append((active.run.id, run.status))
-
-    async def settle(self) -> None: ...
+    def withdraw(self, live: LiveRun, run: Run) -> None:
+        self.withdrawn.append((live.run.id, run.status))
 
 
 async def test_runs_are_looked_at_in_pieces() -> None:
@@ -141,7 +126,7 @@ async def test_run_that_ends_here_while_it_is_looked_at_is_left_alone() -> None:
     await asyncio.sleep(0)
     assert here.asked
     for run_id in (1, 3):
-        here.actives[run_id].function_over = True
+        here.actives[run_id].attempt.over = True
     del here.actives[2]
     await looking
     assert (here.lost, here.applied, here.withdrawn) == ([], [], [])

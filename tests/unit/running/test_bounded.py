@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import inspect
 import threading
 import time
 import weakref
@@ -12,11 +13,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aioruns._running.patience import bounded
 from tests.bounds import patch_bounds
 from tests.support import turns
 
 from aioruns import LeaseLost, StoreUnavailable
+from aioruns._running.bounded import BoundedStore
+from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio
 
@@ -55,7 +57,7 @@ async def test_a_call_that_is_answered_gives_its_answer(scripted: Scripted) -> N
         return "a run"
 
     scripted.answers[1] = answer
-    assert await bounded(scripted, patience=0).get_run(1) == "a run"  # pyright: ignore[reportArgumentType]
+    assert await BoundedStore(scripted, patience=0).get_run(1) == "a run"  # pyright: ignore[reportArgumentType]
 
 
 async def test_F3_a_call_that_is_never_answered_ends_as_unavailable(scripted: Scripted) -> None:
@@ -63,12 +65,12 @@ async def test_F3_a_call_that_is_never_answered_ends_as_unavailable(scripted: Sc
     task = asyncio.current_task()
     assert task is not None
     with pytest.raises(StoreUnavailable, match=r"has not answered within 0\.05 s"):
-        await bounded(scripted, patience=0).get_run(1)  # pyright: ignore[reportArgumentType]
+        await BoundedStore(scripted, patience=0).get_run(1)  # pyright: ignore[reportArgumentType]
     assert task.cancelling() == 0
 
 
 async def test_F3_of_several_calls_each_ends_in_its_own_time(scripted: Scripted) -> None:
-    store = bounded(scripted, patience=0)  # pyright: ignore[reportArgumentType]
+    store = BoundedStore(scripted, patience=0)  # pyright: ignore[reportArgumentType]
     loop = asyncio.get_running_loop()
     scripted.answers[1] = never
     ended: list[float] = []
@@ -90,7 +92,7 @@ async def test_F3_of_several_calls_each_ends_in_its_own_time(scripted: Scripted)
 
 async def test_a_call_that_is_cancelled_is_cancelled(scripted: Scripted) -> None:
     scripted.answers[1] = never
-    call = asyncio.create_task(bounded(scripted, patience=60).get_run(1))  # pyright: ignore[reportArgumentType]
+    call = asyncio.create_task(BoundedStore(scripted, patience=60).get_run(1))  # pyright: ignore[reportArgumentType]
     await turns(3)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -108,7 +110,7 @@ async def test_a_call_that_is_cancelled_when_its_time_is_over_stays_cancelled(sc
             await turns(1)
 
     scripted.answers[1] = cancelled_late
-    call = asyncio.create_task(bounded(scripted, patience=0).get_run(1))  # pyright: ignore[reportArgumentType]
+    call = asyncio.create_task(BoundedStore(scripted, patience=0).get_run(1))  # pyright: ignore[reportArgumentType]
     await asyncio.wait((call,))
     assert call.cancelled()
 
@@ -124,7 +126,7 @@ async def test_an_answer_that_comes_in_spite_of_the_late_cancellation_counts(scr
     scripted.answers[1] = late
     task = asyncio.current_task()
     assert task is not None
-    assert await bounded(scripted, patience=0).get_run(1) == "late"  # pyright: ignore[reportArgumentType]
+    assert await BoundedStore(scripted, patience=0).get_run(1) == "late"  # pyright: ignore[reportArgumentType]
     assert task.cancelling() == 0
     await turns(3)
 
@@ -137,7 +139,7 @@ async def test_R1_the_bound_keeps_nothing_of_who_called(scripted: Scripted) -> N
         await turns(1)
 
     variable: contextvars.ContextVar[Of] = contextvars.ContextVar("variable")
-    store = bounded(scripted, patience=3600)  # pyright: ignore[reportArgumentType]
+    store = BoundedStore(scripted, patience=3600)  # pyright: ignore[reportArgumentType]
     scripted.answers[1] = answer
 
     async def call() -> weakref.ref[Of]:
@@ -162,7 +164,7 @@ async def test_F1_an_unknown_error_of_the_store_means_that_it_is_away(
 
     scripted.answers[1] = fail
     with pytest.raises(StoreUnavailable, match="the store failed: ValueError: who knows") as away:
-        await bounded(scripted, patience=0).get_run(1)  # pyright: ignore[reportArgumentType]
+        await BoundedStore(scripted, patience=0).get_run(1)  # pyright: ignore[reportArgumentType]
     assert isinstance(away.value.__cause__, ValueError)
     [record] = caplog.records
     assert record.exc_info is not None
@@ -176,13 +178,13 @@ async def test_errors_of_ours_are_what_the_store_says_they_are(
 
     scripted.answers[1] = lose
     with pytest.raises(LeaseLost):
-        await bounded(scripted, patience=0).get_run(1)  # pyright: ignore[reportArgumentType]
+        await BoundedStore(scripted, patience=0).get_run(1)  # pyright: ignore[reportArgumentType]
     assert caplog.records == []
 
 
 async def test_G8_what_is_under_way_when_the_store_closes_ends(scripted: Scripted) -> None:
     scripted.answers[1] = never
-    store = bounded(scripted, patience=3600)  # pyright: ignore[reportArgumentType]
+    store = BoundedStore(scripted, patience=3600)  # pyright: ignore[reportArgumentType]
     call = asyncio.create_task(store.get_run(1))
     await turns(2)
     await store.aclose()
@@ -209,8 +211,19 @@ async def test_F1_time_in_which_the_event_loop_stands_still_is_not_the_stores(
         return told
 
     scripted.answers[1] = answer
-    call = asyncio.create_task(bounded(scripted, patience=0).get_run(1))  # pyright: ignore[reportArgumentType]
+    call = asyncio.create_task(BoundedStore(scripted, patience=0).get_run(1))  # pyright: ignore[reportArgumentType]
     await turns(2)
     executor_has_answered.wait(60)
     time.sleep(0.3)  # a job that blocks
     assert await call == "a run"
+
+
+def parameters(verb: Any) -> list[tuple[Any, ...]]:
+    return [(one.name, one.kind, one.default) for one in inspect.signature(verb).parameters.values()]
+
+
+def test_every_verb_of_a_store_is_bounded_and_has_its_signature() -> None:
+    verbs = {name for name in vars(Store) if not name.startswith("_")}
+    assert verbs <= vars(BoundedStore).keys()
+    for verb in verbs:
+        assert parameters(getattr(BoundedStore, verb)) == parameters(getattr(Store, verb)), verb
