@@ -222,7 +222,7 @@ def parameters(verb: Any) -> list[tuple[Any, ...]]:
     return [(one.name, one.kind, one.default) for one in inspect.signature(verb).parameters.values()]
 
 
-def test_every_verb_of_a_store_is_bounded_and_has_its_signature() -> None:
+async def test_every_verb_of_a_store_is_bounded_and_has_its_signature() -> None:
     verbs = {name for name in vars(Store) if not name.startswith("_")}
     assert verbs <= vars(BoundedStore).keys()
     for verb in verbs:

@@ -323,7 +323,9 @@ async def test_G8_a_thread_that_outlasts_its_event_loop_ends_nothing() -> None:
     assert not live.attempt.over
     assert (fake.calls, fake.told) == ([], [])
     gate.set()
-    await within(60, thread_of(live).ended)
+    thread = thread_of(live)
+    assert thread is not None
+    await within(60, thread.ended)
 
 
 async def test_a_thread_that_ends_in_time_ends_its_run_although_its_task_was_cancelled() -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from aioruns._running.feed import EventFeed
 from aioruns._running.prune import BATCH, prune
 from aioruns.abc import Store
 
@@ -46,7 +47,7 @@ class Feed:
 @pytest.mark.parametrize(("runs", "pieces"), [(0, [0]), (3, [3, 0]), (20, [7, 7, 6, 0])])
 async def test_it_goes_on_until_nothing_old_is_left(runs: int, pieces: list[int]) -> None:
     history, feed = History(runs, at_once=7), Feed()
-    assert await prune(cast("Store", history), timedelta(days=1), feed) == runs
+    assert await prune(cast("Store", history), timedelta(days=1), cast("EventFeed", feed)) == runs
     assert history.pieces == pieces
     assert feed.woken == 1
 
@@ -58,5 +59,5 @@ async def test_whoever_reads_is_woken_when_pruning_is_torn() -> None:
 
     feed = Feed()
     with pytest.raises(asyncio.CancelledError):
-        await prune(cast("Store", Torn()), timedelta(0), feed)
+        await prune(cast("Store", Torn()), timedelta(0), cast("EventFeed", feed))
     assert feed.woken == 1

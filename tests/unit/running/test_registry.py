@@ -15,7 +15,7 @@ from aioruns._running.state import ManagerState
 
 def active(run_id: int, key: str | None = None) -> Any:
     """Make what the registry sees of an active run."""
-    return SimpleNamespace(run=SimpleNamespace(id=run_id, key=key), function_over=False)
+    return SimpleNamespace(run=SimpleNamespace(id=run_id, key=key), attempt=SimpleNamespace(over=False))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ async def test_waiting_ends_when_its_time_is_over(registry: Registry, timeout: f
 async def test_waiting_for_nobody_ends_at_once(registry: Registry) -> None:
     await registry.wait_until_none(lambda _: True, timeout=60)
     registry.add(active(1))
-    await registry.wait_until_none(lambda run: run.function_over, timeout=60)
+    await registry.wait_until_none(lambda run: run.attempt.over, timeout=60)
 
 
 @pytest.mark.asyncio

@@ -210,7 +210,7 @@ async def test_G1_a_section_that_is_torn_however_often_goes_on_and_its_abandoned
 
 
 async def test_S3_a_section_that_is_torn_with_its_caller_leaves_nothing_or_a_cancelled_run() -> None:
-    """From Python 3.12 on the section has taken its first step by then, and repeats its insert; before, it never will."""
+    """From Python 3.12 on it has taken its first step by then, and repeats its insert; before, it never will."""
     fake = StarterOnFakeStore()
     fake.gate = asyncio.Event()
     coroutine = gives()
