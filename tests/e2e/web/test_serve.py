@@ -241,7 +241,7 @@ def test_store_and_token_come_from_the_environment(start_server: Start, client: 
         (["--jobs", "serve_jobs.nowhere"], "there is no module serve_jobs.nowhere"),
         (["--jobs", "serve_jobs.py"], "there is no module serve_jobs.py"),
         (["--jobs", "json"], "json has no jobs"),
-        (["--jobs", ""], "no name of a module"),
+        (["--jobs", ""], "is not the name of a module"),
         (["--store", "redis://host/0"], "no store speaks redis://"),
         (["--port", "70000"], "between 0 and 65535"),
     ],
