@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from tests.streams import within
 from tests.support import now_micros
+from tests.unit.running.roles_on_fake_store import RolesOnFakeStore, live_run
 
-from aioruns import Run, RunStatus, current_run, redact_secrets
-from aioruns._jobs.work import work_of
-from aioruns._running.execute import Executor
-from aioruns._running.live import ActiveRun
-from aioruns._running.outbox import Budget
-from aioruns.abc import Ending, Fence, Store
+from aioruns import Run, RunStatus, current_run
+from aioruns._aio.threads import Thread
+from aioruns._running.live import LiveRun
+from aioruns.abc import Ending, Fence
 
-__all__ = ["FENCE", "ExecutorOnFakeStore", "gives", "raises", "row", "said", "says_and_gives", "waits"]
+__all__ = [
+    "ENDED", "FENCE", "ExecutorOnFakeStore", "gives", "raises", "row", "said", "says_and_gives", "task_of", "thread_of",
+    "waits",
+]  # fmt: skip
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FENCE = Fence("manager", 1)
+ENDED = ["notify 7", "forget 7"]
+"""What an executor tells of a run that ends, or whose end is given up, as long as its manager is open."""
 
 
 def row(status: str = "running", *, error: str | None = None, timeout: float | None = None) -> Run:
@@ -31,7 +34,7 @@ def row(status: str = "running", *, error: str | None = None, timeout: float | N
     )  # fmt: skip
 
 
-class ExecutorOnFakeStore:
+class ExecutorOnFakeStore(RolesOnFakeStore):
     """An executor, and the store that it works on: of one run, in memory. The store answers as the test tells it to.
 
     Attributes:
@@ -39,28 +42,16 @@ class ExecutorOnFakeStore:
         calls: The verbs that were called, with their fences.
         endings: What was to be stored as the end.
         stored: The row as others have left it.
-        told: What the executor has told others: calls of ``notify`` and ``on_end``.
-        stopping: Whether the manager stops.
+        claimed: What a claim gives.
     """
 
-    def __init__(
-        self, *troubles: BaseException, patience: float = 60, redact: Callable[[str], str] = redact_secrets
-    ) -> None:
+    def __init__(self, *troubles: BaseException, **options: Any) -> None:
+        super().__init__(**options)
         self.troubles = list(troubles)
         self.calls: list[tuple[str, Fence | None]] = []
         self.endings: list[Ending] = []
         self.stored: Run | None = row("interrupted", error="its process died")
         self.claimed: Run | None = row("running")
-        self.told: list[str] = []
-        self.stopping = False
-        self.executor = Executor(
-            cast("Store", self),
-            redact=redact,
-            patience=patience,
-            stopping=lambda: self.stopping,
-            notify=lambda run_id: self.told.append(f"notify {run_id}"),
-            on_end=lambda active: self.told.append(f"end {active.run.id}"),
-        )
 
     def _answer(self, verb: str, run_id: int, fence: Fence | None) -> None:
         assert run_id == 7
@@ -82,23 +73,34 @@ class ExecutorOnFakeStore:
         self._answer("get", run_id, None)
         return self.stored
 
-    def active(self, call: object, *, stored: Run | None = None, **options: Any) -> ActiveRun:
-        options = {"budget": Budget(on_filled=lambda _: None), "redact": redact_secrets, "values": [], **options}
-        active = ActiveRun(work_of(call), **options)
-        active.attach(stored or row())
-        return active
+    def live(self, call: object, *, stored: Run | None = None, **options: Any) -> LiveRun:
+        """Make a run, registered and with a slot, that has not been launched."""
+        live = self.register(live_run(call, stored or row(), **options))
+        assert live.has_slot
+        self.told.clear()
+        return live
 
-    def launch(self, call: object, *, stored: Run | None = None, **options: Any) -> ActiveRun:
-        active = self.active(call, stored=stored, **options)
-        self.executor.launch(active)
-        return active
+    def launch(self, call: object, *, stored: Run | None = None, **options: Any) -> LiveRun:
+        live = self.live(call, stored=stored, **options)
+        self.executor.begin(live)
+        return live
 
-    async def ended(self, active: ActiveRun) -> Ending:
+    async def ended(self, live: LiveRun) -> Ending:
         """Wait until a run is over in every respect, and give what was stored of it last."""
-        assert active.task is not None
-        await within(60, asyncio.wait((active.task,)))
-        await within(60, active.ended.wait())
+        await within(60, asyncio.wait((task_of(live),)))
+        await within(60, live.ended.wait())
         return self.endings[-1]
+
+
+def task_of(live: LiveRun) -> asyncio.Task[None]:
+    """Give the task that executes a run."""
+    assert live.attempt.task is not None
+    return live.attempt.task
+
+
+def thread_of(live: LiveRun) -> Thread | None:
+    """Give the thread in which a run executes, once there is one."""
+    return None if live.attempt.runner is None else live.attempt.runner.thread
 
 
 async def gives(value: Any = None) -> Any:

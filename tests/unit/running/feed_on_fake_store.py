@@ -13,6 +13,7 @@ from tests.support import eventually
 
 from aioruns import Run, RunEvent, RunStatus
 from aioruns._running.feed import EventFeed
+from aioruns._running.state import ManagerState
 from aioruns._values.model import to_micros
 from aioruns.abc import NewEvent, Store
 
@@ -42,7 +43,8 @@ class FeedOnFakeStore:
         self.looks = 0
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
-        self.feed = EventFeed(cast("Store", self), on_watched=lambda: None)
+        self.state = ManagerState()
+        self.feed = EventFeed(cast("Store", self), self.state)
 
     def say(self, count: int = 1, data_json: str = "{}") -> None:
         """Store events, and tell the feed."""

@@ -13,6 +13,7 @@ import pytest
 from tests.streams import within
 from tests.support import eventually, now_micros, turns
 from tests.unit.running.executor_on_fake_store import (
+    ENDED,
     FENCE,
     ExecutorOnFakeStore,
     gives,
@@ -20,10 +21,13 @@ from tests.unit.running.executor_on_fake_store import (
     row,
     said,
     says_and_gives,
+    task_of,
+    thread_of,
     waits,
 )
 
 from aioruns import StoreUnavailable, job
+from aioruns._running.live import Phase, Why
 
 pytestmark = pytest.mark.asyncio
 
@@ -33,17 +37,16 @@ pytestmark = pytest.mark.asyncio
 
 async def test_an_end_is_stored_with_the_result_and_what_was_said_last_and_then_told() -> None:
     fake = ExecutorOnFakeStore()
-    active = fake.launch(says_and_gives([1]))
-    ending = await fake.ended(active)
+    live = fake.launch(says_and_gives([1]))
+    ending = await fake.ended(live)
     assert (ending.status, ending.result_json, ending.error, ending.traceback) == ("completed", "[1]", None, None)
     assert (ending.cancel_requested_at, ending.cancel_reason) == (None, None)
     assert abs(ending.at - now_micros()) < 60_000_000
     assert "hello" in said(ending)
     assert fake.calls == [("finish", FENCE)]
-    assert fake.told == ["end 7"]
-    assert (active.run.status, active.function_over, active.outcome()) == ("completed", True, active.run)
-    assert active.task is not None
-    assert not active.task.cancelled()
+    assert fake.told == ENDED
+    assert (live.run.status, live.attempt.over, live.outcome()) == ("completed", True, live.run)
+    assert not task_of(live).cancelled()
 
 
 async def test_the_task_of_a_run_has_its_id_in_its_name_and_so_has_its_thread() -> None:
@@ -100,10 +103,10 @@ async def test_E3_what_a_function_raised_is_redacted_by_the_managers_own_rule_wh
     assert ending.error == "ValueError: my password is ***"
     assert "hunter2" not in str(ending.traceback)
     assert "in tells" in str(ending.traceback)
-    active = fake.launch(tells(True))
+    live = fake.launch(tells(True))
     await turns(3)
-    active.request_cancel(at=1, reason=None)
-    warning = said(await fake.ended(active))
+    live.request_cancel(at=1, reason=None)
+    warning = said(await fake.ended(live))
     assert "ValueError: my password is ***" in warning
     assert "in tells" in warning
     assert "hunter2" not in warning
@@ -111,20 +114,19 @@ async def test_E3_what_a_function_raised_is_redacted_by_the_managers_own_rule_wh
 
 async def test_a_result_that_cannot_be_stored_is_named_and_fails_the_run() -> None:
     fake = ExecutorOnFakeStore()
-    active = fake.launch(gives(object()))
-    ending = await fake.ended(active)
+    live = fake.launch(gives(object()))
+    ending = await fake.ended(live)
     assert (ending.status, ending.result_json) == ("failed", None)
     assert "the result of run 7" in str(ending.error)
-    assert active.error is not None
+    assert live.attempt.error is not None
 
 
 async def test_N3_a_cancellation_that_nobody_asked_for_fails_the_run_and_says_so() -> None:
     fake = ExecutorOnFakeStore()
-    active = fake.launch(waits())
+    live = fake.launch(waits())
     await turns(3)
-    assert active.task is not None
-    active.task.cancel()
-    ending = await fake.ended(active)
+    task_of(live).cancel()
+    ending = await fake.ended(live)
     assert ending.status == "failed"
     assert ending.error == "CancelledError: the task was cancelled, and not through cancel_run"
     assert "in waits" in str(ending.traceback)
@@ -132,10 +134,10 @@ async def test_N3_a_cancellation_that_nobody_asked_for_fails_the_run_and_says_so
 
 async def test_C5_a_cancel_is_stored_with_its_time_and_reason_and_without_an_error() -> None:
     fake = ExecutorOnFakeStore()
-    active = fake.launch(waits())
+    live = fake.launch(waits())
     await turns(3)
-    active.request_cancel(at=123, reason="enough")
-    ending = await fake.ended(active)
+    live.request_cancel(at=123, reason="enough")
+    ending = await fake.ended(live)
     assert (ending.status, ending.error, ending.traceback) == ("cancelled", None, None)
     assert (ending.cancel_requested_at, ending.cancel_reason) == (123, "enough")
     assert said(ending) == ""
@@ -149,10 +151,10 @@ async def test_what_a_cancelled_function_raised_instead_is_kept_as_a_warning() -
             raise KeyError("in the clean-up")
 
     fake = ExecutorOnFakeStore()
-    active = fake.launch(breaks())
+    live = fake.launch(breaks())
     await turns(3)
-    active.request_cancel(at=123, reason=None)
-    ending = await fake.ended(active)
+    live.request_cancel(at=123, reason=None)
+    ending = await fake.ended(live)
     assert (ending.status, ending.error, ending.traceback) == ("cancelled", None, None)
     (event,) = ending.events
     assert event.kind == "log"
@@ -164,15 +166,15 @@ async def test_what_a_cancelled_function_raised_instead_is_kept_as_a_warning() -
 @pytest.mark.parametrize("how", ["interrupted", "torn"])
 async def test_G8_an_end_by_closing_is_interrupted_and_says_so(how: str) -> None:
     fake = ExecutorOnFakeStore()
-    active = fake.launch(waits())
+    live = fake.launch(waits())
     await turns(3)
     if how == "interrupted":
-        active.interrupt()
+        live.attempt.ask_to_end(Why.CLOSING)
     else:
-        fake.stopping = True
-        assert active.task is not None
-        active.task.cancel()
-    ending = await fake.ended(active)
+        fake.state.keeper = keeper = asyncio.create_task(waits())
+        keeper.cancel()  # the teardown of the event loop cancels all tasks in one turn
+        task_of(live).cancel()
+    ending = await fake.ended(live)
     assert (ending.status, ending.error) == ("interrupted", "the manager was closed before the run ended")
     assert ending.traceback is None
 
@@ -181,7 +183,7 @@ async def test_an_error_of_its_own_while_the_manager_stops_is_the_runs_failure()
     fake = ExecutorOnFakeStore()
 
     async def work() -> None:
-        fake.stopping = True
+        fake.state.closing = True
         raise ValueError("mine")
 
     ending = await fake.ended(fake.launch(work()))
@@ -191,7 +193,7 @@ async def test_an_error_of_its_own_while_the_manager_stops_is_the_runs_failure()
 async def test_G8_a_run_whose_row_comes_back_while_the_manager_stops_does_not_begin() -> None:
     """All runs may have been asked to end by then, and nobody would ask this one."""
     fake = ExecutorOnFakeStore()
-    fake.stopping = True
+    fake.state.closing = True
     ending = await fake.ended(fake.launch(raises(ValueError("it has begun"))))
     assert (ending.status, ending.error) == ("interrupted", "the manager was closed before the run ended")
 
@@ -207,12 +209,12 @@ async def test_a_time_out_names_the_time_and_keeps_where_the_function_was(swallo
             raise
 
     fake = ExecutorOnFakeStore()
-    active = fake.launch(work(), stored=row(timeout=0.01))
-    ending = await fake.ended(active)
+    live = fake.launch(work(), stored=row(timeout=0.01))
+    ending = await fake.ended(live)
     assert (ending.status, ending.error) == ("failed", "TimeoutError: the run was still executing after 0.01 s")
     assert "in work" in str(ending.traceback)
-    assert isinstance(active.error, TimeoutError)
-    assert isinstance(active.error.__cause__, KeyError) is swallows
+    assert isinstance(live.attempt.error, TimeoutError)
+    assert isinstance(live.attempt.error.__cause__, KeyError) is swallows
 
 
 async def test_E5_an_exception_that_leaves_no_way_out_of_the_task_fails_the_run() -> None:
@@ -231,37 +233,35 @@ async def test_a_run_that_was_asked_to_end_before_it_began_never_begins() -> Non
         entered.append("entered")
 
     fake = ExecutorOnFakeStore()
-    active = fake.active(never())
-    active.request_cancel(at=1, reason=None)
-    fake.executor.launch(active)
-    assert (await fake.ended(active)).status == "cancelled"
+    live = fake.live(never())
+    live.request_cancel(at=1, reason=None)
+    fake.executor.begin(live)
+    assert (await fake.ended(live)).status == "cancelled"
     assert entered == []
 
 
 async def test_N1_a_run_whose_task_is_cancelled_before_its_first_step_ends() -> None:
     fake = ExecutorOnFakeStore(StoreUnavailable("away"))
-    active = fake.launch(waits())
-    assert active.task is not None
-    active.task.cancel()
+    live = fake.launch(waits())
+    task_of(live).cancel()
     await eventually(lambda: fake.calls)
-    active.request_cancel(at=1, reason="too late")
-    assert active.cancel_requested_at is None
-    ending = await fake.ended(active)
+    live.request_cancel(at=1, reason="too late")
+    assert live.cancel_requested_at is None
+    ending = await fake.ended(live)
     assert ending.status == "failed"
-    assert active.task.cancelled()
-    assert fake.told == ["end 7"]
+    assert task_of(live).cancelled()
+    assert fake.told == ENDED
 
 
 async def test_N1_a_run_that_was_ended_is_left_alone_when_its_task_is_cancelled_before_its_first_step() -> None:
     fake = ExecutorOnFakeStore()
-    active = fake.launch(gives())
-    fake.executor.conclude(active, row("cancelled"))
-    assert active.task is not None
-    active.task.cancel()
-    await asyncio.wait((active.task,))
+    live = fake.launch(gives())
+    fake.executor.withdraw(live, row("cancelled"))
+    task_of(live).cancel()
+    await asyncio.wait((task_of(live),))
     await turns(5)
     assert fake.calls == []
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -269,15 +269,14 @@ async def test_R1_of_a_task_that_takes_its_first_step_nothing_is_kept_but_the_ru
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     fake = ExecutorOnFakeStore()
-    active = fake.launch(gives())
-    assert list(fake.executor._launched.values()) == [active]
+    live = fake.launch(gives())
+    assert fake.executor.leftovers()["launched"] == 1
     await turns(number)
-    assert active.task is not None
-    active.task.cancel()
-    await fake.ended(active)
+    task_of(live).cancel()
+    await fake.ended(live)
     await turns(2)
-    assert fake.executor._launched == {}
-    assert fake.told == ["end 7"]
+    assert fake.leftovers() == {}
+    assert fake.told == ENDED
     assert complaints == []
 
 
@@ -286,23 +285,21 @@ async def test_R1_of_a_task_that_takes_its_first_step_nothing_is_kept_but_the_ru
 async def test_R1_of_an_eager_task_nothing_is_kept_but_the_run(call: Callable[[], Any]) -> None:
     fake = ExecutorOnFakeStore()
     asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
-    active = fake.launch(call())
-    assert active.entered
-    assert active.task is not None
-    assert fake.executor._launched == {}
-    active.request_cancel(at=1, reason=None)
-    await fake.ended(active)
-    assert fake.told == ["end 7"]
+    live = fake.launch(call())
+    assert live.attempt.phase in (Phase.EXECUTING, Phase.OVER)
+    assert fake.executor.leftovers()["launched"] == 0
+    live.request_cancel(at=1, reason=None)
+    await fake.ended(live)
+    assert fake.told == ENDED
 
 
 async def test_a_run_that_was_ended_between_its_launch_and_its_first_step_is_left_alone() -> None:
     fake = ExecutorOnFakeStore()
-    active = fake.launch(waits())
-    fake.executor.conclude(active, row("cancelled"))
-    assert active.task is not None
-    await within(60, active.task)
+    live = fake.launch(waits())
+    fake.executor.withdraw(live, row("cancelled"))
+    await within(60, task_of(live))
     assert fake.calls == []
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
 
 
 # Threads
@@ -317,20 +314,18 @@ async def test_G8_a_thread_that_outlasts_its_event_loop_ends_nothing() -> None:
         asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(timeout=60)
 
     fake = ExecutorOnFakeStore()
-    active = fake.launch(stays())
-    await eventually(lambda: active.thread is not None)
-    assert active.task is not None
-    active.task.cancel()
+    live = fake.launch(stays())
+    thread = await eventually(lambda: thread_of(live))
+    task_of(live).cancel()
     await turns(5)
-    assert active.cancel_event.is_set()
-    assert not active.task.done(), "the thread may still end in time"
+    assert live.attempt.cancel_event.is_set()
+    assert not task_of(live).done(), "the thread may still end in time"
     fake.executor.give_up()
-    await within(60, asyncio.wait((active.task,)))
-    assert not active.function_over
+    await within(60, asyncio.wait((task_of(live),)))
+    assert not live.attempt.over
     assert (fake.calls, fake.told) == ([], [])
     gate.set()
-    assert active.thread is not None
-    await within(60, active.thread.ended)
+    await within(60, thread.ended)
 
 
 async def test_a_thread_that_ends_in_time_ends_its_run_although_its_task_was_cancelled() -> None:
@@ -343,13 +338,12 @@ async def test_a_thread_that_ends_in_time_ends_its_run_although_its_task_was_can
         return 5
 
     fake = ExecutorOnFakeStore()
-    active = fake.launch(stays())
-    await eventually(lambda: active.thread is not None)
-    assert active.task is not None
-    active.task.cancel()
+    live = fake.launch(stays())
+    await eventually(lambda: thread_of(live))
+    task_of(live).cancel()
     await turns(5)
     gate.set()
-    ending = await fake.ended(active)
+    ending = await fake.ended(live)
     assert (ending.status, ending.result_json) == ("completed", "5")
 
 
@@ -363,8 +357,8 @@ async def test_giving_up_does_not_leave_a_thread_that_nobody_tears(monkeypatch: 
         return 5
 
     fake = ExecutorOnFakeStore()
-    active = fake.launch(stays())
-    await eventually(lambda: active.thread is not None)
+    live = fake.launch(stays())
+    await eventually(lambda: thread_of(live))
     fake.executor.give_up()
     waits_begun = 0
     wait = asyncio.wait
@@ -378,4 +372,4 @@ async def test_giving_up_does_not_leave_a_thread_that_nobody_tears(monkeypatch: 
     await turns(20)
     assert waits_begun == 0, "the thread is waited for, not polled"
     gate.set()
-    assert (await fake.ended(active)).status == "completed"
+    assert (await fake.ended(live)).status == "completed"

@@ -8,7 +8,7 @@ import sys
 from typing import NoReturn
 
 import pytest
-from tests.unit.running.executor_on_fake_store import ExecutorOnFakeStore, gives, raises
+from tests.unit.running.executor_on_fake_store import ExecutorOnFakeStore, gives, raises, task_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -41,13 +41,12 @@ async def test_a_forked_child_that_leaves_the_function_exits_as_a_program_does(
 
     monkeypatch.setattr(os, "_exit", leave)
     fake = ExecutorOnFakeStore()
-    active = fake.active(gives() if error is None else raises(error))
+    live = fake.live(gives() if error is None else raises(error))
     child = os.getpid() + 1
     monkeypatch.setattr(os, "getpid", lambda: child)
-    fake.executor.launch(active)
-    assert active.task is not None
+    fake.executor.begin(live)
     with pytest.raises(_Left):
-        await active.task
+        await task_of(live)
     assert codes == [code]
     assert ("ValueError: no" in capsys.readouterr().err) is shown
     assert (fake.calls, fake.told) == ([], []), "the run is its parent's"
@@ -77,16 +76,15 @@ async def test_a_forked_child_writes_out_what_it_has_printed_before_it_exits(
         raise _Left
 
     fake = ExecutorOnFakeStore()
-    active = fake.active(gives())
+    live = fake.live(gives())
     child = os.getpid() + 1
     with monkeypatch.context() as patched:
         patched.setattr(os, "_exit", leave)
         patched.setattr(os, "getpid", lambda: child)
         patched.setattr(sys, "stdout", Standard(notes, broken=broken))
         patched.setattr(sys, "stderr", Standard(notes, broken=False))
-        fake.executor.launch(active)
-        assert active.task is not None
+        fake.executor.begin(live)
         with pytest.raises(_Left):
-            await active.task
+            await task_of(live)
     assert notes[-1] == "exit 0"
     assert broken or notes == ["flush", "flush", "exit 0"]

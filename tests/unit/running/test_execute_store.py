@@ -8,10 +8,20 @@ from typing import Any, cast
 import pytest
 from tests.streams import within
 from tests.support import eventually, turns
-from tests.unit.running.executor_on_fake_store import FENCE, ExecutorOnFakeStore, gives, row, says_and_gives, waits
+from tests.unit.running.executor_on_fake_store import (
+    ENDED,
+    FENCE,
+    ExecutorOnFakeStore,
+    gives,
+    row,
+    says_and_gives,
+    task_of,
+    waits,
+)
 
 from aioruns import LeaseLost, Run, StoreUnavailable
 from aioruns._running import execute
+from aioruns._running.live import Why
 
 pytestmark = pytest.mark.asyncio
 
@@ -29,72 +39,70 @@ async def test_a_pending_run_is_claimed_and_then_told_of_and_begun() -> None:
     seen: list[object] = []
 
     async def look() -> None:
-        seen.append(active.run)
+        seen.append(live.run)
 
     fake = ExecutorOnFakeStore()
-    active = fake.launch(look(), stored=row("pending"))
-    await fake.ended(active)
+    live = fake.launch(look(), stored=row("pending"))
+    await fake.ended(live)
     assert seen == [fake.claimed], "what executes is what was claimed"
     assert fake.calls == [("claim", FENCE), ("finish", FENCE)]
-    assert fake.told == ["notify 7", "end 7"]
+    assert fake.told == ["notify 7", *ENDED]
 
 
 async def test_C9_a_pending_run_that_somebody_has_ended_never_begins_and_ends_as_it_is_stored() -> None:
     fake = ExecutorOnFakeStore()
     fake.claimed = None
     fake.stored = row("cancelled")
-    active = fake.launch(gives(), stored=row("pending"))
-    await within(60, active.ended.wait())
+    live = fake.launch(gives(), stored=row("pending"))
+    await within(60, live.ended.wait())
     assert fake.calls == [("claim", FENCE), ("get", None)]
-    assert active.run is fake.stored
-    assert fake.told == ["end 7"]
+    assert live.run is fake.stored
+    assert fake.told == ENDED
 
 
 @pytest.mark.usefixtures("short_pauses")
 async def test_G5_who_waits_for_a_run_that_cannot_be_claimed_is_told_so() -> None:
     fake = ExecutorOnFakeStore(*(StoreUnavailable("away") for _ in range(1000)), patience=0)
-    active = fake.launch(gives(), stored=row("pending"))
-    await within(60, active.ended.wait())
+    live = fake.launch(gives(), stored=row("pending"))
+    await within(60, live.ended.wait())
     with pytest.raises(StoreUnavailable, match="away"):
-        active.outcome()
+        live.outcome()
     fake.troubles.clear()
-    await fake.ended(active)
-    assert active.outcome().status == "completed"
+    await fake.ended(live)
+    assert live.outcome().status == "completed"
 
 
 @pytest.mark.usefixtures("short_pauses")
 async def test_a_pending_run_whose_turn_comes_in_the_teardown_is_not_claimed() -> None:
     fake = ExecutorOnFakeStore()
-    fake.stopping = True
+    fake.state.closing = True
     coroutine = gives()
-    active = fake.launch(coroutine, stored=row("pending"))
-    assert (await fake.ended(active)).status == "interrupted"
+    live = fake.launch(coroutine, stored=row("pending"))
+    assert (await fake.ended(live)).status == "interrupted"
     assert fake.calls == [("finish", FENCE)]
     assert coroutine.cr_frame is None
 
 
 async def test_a_claim_during_the_teardown_begins_nothing_and_is_interrupted() -> None:
     fake = ExecutorOnFakeStore(StoreUnavailable("away"))
-    active = fake.launch(waits(), stored=row("pending"))
+    live = fake.launch(waits(), stored=row("pending"))
     await eventually(lambda: len(fake.calls) == 1)
-    fake.stopping = True
-    assert active.task is not None
-    active.task.cancel()
-    ending = await fake.ended(active)
+    fake.state.closing = True
+    task_of(live).cancel()
+    ending = await fake.ended(live)
     assert ending.status == "interrupted"
-    assert active.task.cancelled()
+    assert task_of(live).cancelled()
 
 
 @pytest.mark.usefixtures("short_pauses")
 async def test_a_cancellation_during_a_claim_is_passed_on_when_the_work_is_done() -> None:
     fake = ExecutorOnFakeStore(StoreUnavailable("away"))
-    active = fake.launch(gives(5), stored=row("pending"))
+    live = fake.launch(gives(5), stored=row("pending"))
     await eventually(lambda: len(fake.calls) == 1)
-    assert active.task is not None
-    active.task.cancel()
-    ending = await fake.ended(active)
+    task_of(live).cancel()
+    ending = await fake.ended(live)
     assert (ending.status, ending.result_json) == ("completed", "5")
-    assert active.task.cancelled()
+    assert task_of(live).cancelled()
 
 
 # Runs of which another manager has taken possession
@@ -102,48 +110,47 @@ async def test_a_cancellation_during_a_claim_is_passed_on_when_the_work_is_done(
 
 async def test_G7_a_run_that_belongs_to_another_manager_ends_as_that_one_has_stored_it() -> None:
     fake = ExecutorOnFakeStore(LeaseLost(7))
-    active = fake.launch(gives())
-    await fake.ended(active)
+    live = fake.launch(gives())
+    await fake.ended(live)
     assert [verb for verb, _ in fake.calls] == ["finish", "get"]
-    assert active.lost
-    assert active.run is fake.stored
-    assert fake.told == ["end 7"]
+    assert Why.LOST in live.attempt.asked
+    assert live.run is fake.stored
+    assert fake.told == ENDED
     with pytest.raises(LeaseLost) as raised:
-        await active.outbox.flush()
+        await live.attempt.outbox.flush()
     assert raised.value.run_id == 7
 
 
 async def test_G7_a_run_that_was_taken_and_pruned_ends_with_what_is_known_of_it() -> None:
     fake = ExecutorOnFakeStore(LeaseLost(7))
     fake.stored = None
-    active = fake.launch(gives())
-    before = active.run
-    await fake.ended(active)
-    assert active.run is before
+    live = fake.launch(gives())
+    before = live.run
+    await fake.ended(live)
+    assert live.run is before
 
 
 @pytest.mark.usefixtures("short_pauses")
 async def test_a_cancellation_while_a_lost_run_is_read_is_passed_on() -> None:
     fake = ExecutorOnFakeStore(LeaseLost(7), StoreUnavailable("away"))
-    active = fake.launch(gives())
+    live = fake.launch(gives())
     await eventually(lambda: len(fake.calls) == 2)
-    assert active.task is not None
-    active.task.cancel()
-    await fake.ended(active)
-    assert active.task.cancelled()
-    assert active.run is fake.stored
+    task_of(live).cancel()
+    await fake.ended(live)
+    assert task_of(live).cancelled()
+    assert live.run is fake.stored
 
 
 @pytest.mark.usefixtures("short_pauses")
 async def test_G5_who_waits_for_a_lost_run_is_told_that_its_end_cannot_be_read() -> None:
     fake = ExecutorOnFakeStore(LeaseLost(7), *(StoreUnavailable("away") for _ in range(1000)), patience=0)
-    active = fake.launch(gives())
-    await within(60, active.ended.wait())
+    live = fake.launch(gives())
+    await within(60, live.ended.wait())
     with pytest.raises(StoreUnavailable, match="away"):
-        active.outcome()
+        live.outcome()
     fake.troubles.clear()
-    await fake.ended(active)
-    assert active.outcome() is fake.stored
+    await fake.ended(live)
+    assert live.outcome() is fake.stored
 
 
 # A store that is away
@@ -152,11 +159,11 @@ async def test_G5_who_waits_for_a_lost_run_is_told_that_its_end_cannot_be_read()
 @pytest.mark.usefixtures("short_pauses")
 async def test_F2_an_end_is_tried_until_it_is_stored_and_nobody_is_told_before() -> None:
     fake = ExecutorOnFakeStore(*(StoreUnavailable("away") for _ in range(5)))
-    active = fake.launch(gives())
-    ending = await fake.ended(active)
+    live = fake.launch(gives())
+    ending = await fake.ended(live)
     assert [verb for verb, _ in fake.calls] == ["finish"] * 6
     assert all(each is ending for each in fake.endings), "the end is decided once"
-    assert (fake.told, active.failure) == (["end 7"], None)
+    assert (fake.told, live.failure) == (ENDED, None)
 
 
 async def test_F2_pauses_become_longer_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,8 +178,8 @@ async def test_F2_pauses_become_longer_up_to_a_limit(monkeypatch: pytest.MonkeyP
 
     fake = ExecutorOnFakeStore(*(StoreUnavailable("away") for _ in range(8)))
     monkeypatch.setattr(asyncio, "wait", note_pause)
-    active = fake.launch(gives())
-    await within(60, active.ended.wait())
+    live = fake.launch(gives())
+    await within(60, live.ended.wait())
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 
@@ -188,38 +195,37 @@ async def test_G5_after_a_time_waiters_are_told_and_the_end_is_stored_all_the_sa
         return await finish_run(*args)
 
     cast("Any", fake).finish_run = held
-    active = fake.launch(says_and_gives(1))
-    await eventually(lambda: active.function_over)
-    flushing = asyncio.ensure_future(active.outbox.flush())
+    live = fake.launch(says_and_gives(1))
+    await eventually(lambda: live.attempt.over)
+    flushing = asyncio.ensure_future(live.attempt.outbox.flush())
     await turns(2)
     go_on.set()
-    await within(60, active.ended.wait())
+    await within(60, live.ended.wait())
     with pytest.raises(StoreUnavailable, match="the disk is full"):
-        active.outcome()
+        live.outcome()
     with pytest.raises(StoreUnavailable, match="the disk is full"):
         await flushing
     assert fake.told == [], "it is not forgotten"
     await eventually(lambda: len(fake.endings) == 3)
     go_on.set()
-    assert active.task is not None
-    await within(60, active.task)
-    assert active.outcome().status == "completed"
-    assert fake.told == ["end 7"]
+    await within(60, task_of(live))
+    assert live.outcome().status == "completed"
+    assert fake.told == ENDED
 
 
 @pytest.mark.usefixtures("short_pauses")
 async def test_G5_an_end_that_is_given_up_at_close_is_told_and_forgotten() -> None:
     fake = ExecutorOnFakeStore(*(StoreUnavailable(f"away for the {time}. time") for time in range(1000)))
-    active = fake.launch(gives())
+    live = fake.launch(gives())
     await eventually(lambda: len(fake.calls) > 2)
-    assert not active.ended.is_set()
+    assert not live.ended.is_set()
     fake.executor.give_up()
     fake.executor.give_up()
-    await fake.ended(active)
+    await fake.ended(live)
     with pytest.raises(StoreUnavailable, match="away for the"):
-        active.outcome()
-    assert fake.told == ["end 7"]
-    assert active.run.status == "running"
+        live.outcome()
+    assert fake.told == ENDED
+    assert live.run.status == "running"
     calls = len(fake.calls)
     await turns(10)
     assert len(fake.calls) == calls
@@ -229,12 +235,12 @@ async def test_G5_an_end_that_is_given_up_at_close_is_told_and_forgotten() -> No
 async def test_a_coroutine_that_never_begins_is_closed_also_when_its_end_is_given_up() -> None:
     fake = ExecutorOnFakeStore(*(StoreUnavailable("away") for _ in range(1000)))
     coroutine = gives()
-    active = fake.active(coroutine)
-    active.request_cancel(at=1, reason=None)
-    fake.executor.launch(active)
+    live = fake.live(coroutine)
+    live.request_cancel(at=1, reason=None)
+    fake.executor.begin(live)
     await eventually(lambda: fake.calls)
     fake.executor.give_up()
-    await fake.ended(active)
+    await fake.ended(live)
     assert coroutine.cr_frame is None
 
 
@@ -242,20 +248,19 @@ async def test_giving_up_ends_a_pause_at_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(execute, "PAUSE", 1000.0)
     monkeypatch.setattr(execute, "LONGEST_PAUSE", 1000.0)
     fake = ExecutorOnFakeStore(*(StoreUnavailable("away") for _ in range(2)))
-    active = fake.launch(gives())
+    live = fake.launch(gives())
     await eventually(lambda: fake.calls)
     await turns(5)
     fake.executor.give_up()
-    await fake.ended(active)
+    await fake.ended(live)
 
 
 @pytest.mark.usefixtures("short_pauses")
 async def test_N1_cancelling_the_task_while_the_end_is_stored_is_passed_on_afterwards() -> None:
     fake = ExecutorOnFakeStore(*(StoreUnavailable("away") for _ in range(3)))
-    active = fake.launch(gives(5))
+    live = fake.launch(gives(5))
     await eventually(lambda: len(fake.calls) == 1)
-    assert active.task is not None
-    active.task.cancel()
-    ending = await fake.ended(active)
-    assert (ending.status, active.run.status) == ("completed", "completed")
-    assert active.task.cancelled()
+    task_of(live).cancel()
+    ending = await fake.ended(live)
+    assert (ending.status, live.run.status) == ("completed", "completed")
+    assert task_of(live).cancelled()

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any
+from datetime import UTC, datetime
 
 import pytest
 from tests.support import turns
+from tests.unit.running.roles_on_fake_store import live_run
 
+from aioruns import Run, RunStatus, job
+from aioruns._running.live import LiveRun
 from aioruns._running.registry import Registry
+from aioruns._running.state import ManagerState
+
+pytestmark = pytest.mark.asyncio
 
 
-def active(run_id: int, key: str | None = None) -> Any:
-    """Make what the registry sees of an active run."""
-    return SimpleNamespace(run=SimpleNamespace(id=run_id, key=key), function_over=False)
+@job
+async def build() -> None: ...
+
+
+def live(run_id: int, key: str | None = None) -> LiveRun:
+    return live_run(
+        build(),
+        Run(id=run_id, job="build", status=RunStatus.RUNNING, key=key, manager_id="m", created_at=datetime.now(UTC)),
+    )
 
 
 @pytest.fixture
 def registry() -> Registry:
-    return Registry()
+    return Registry(ManagerState())
 
 
-def test_S1_a_run_is_found_by_its_id_and_by_its_key(registry: Registry) -> None:
-    first, second = active(1, "k"), active(2)
+async def test_S1_a_run_is_found_by_its_id_and_by_its_key(registry: Registry) -> None:
+    first, second = live(1, "k"), live(2)
     registry.add(first)
     registry.add(second)
     assert (registry.get(1), registry.get(2), registry.get(3)) == (first, second, None)
@@ -32,9 +43,9 @@ def test_S1_a_run_is_found_by_its_id_and_by_its_key(registry: Registry) -> None:
     assert (1 in registry, 3 in registry, len(registry)) == (True, False, 2)
 
 
-def test_without_a_key_the_newest_run_is_the_current_one(registry: Registry) -> None:
+async def test_without_a_key_the_newest_run_is_the_current_one(registry: Registry) -> None:
     assert registry.current_id(None) is None
-    runs = [active(run_id) for run_id in (1, 2, 3)]
+    runs = [live(run_id) for run_id in (1, 2, 3)]
     for run in runs:
         registry.add(run)
     assert registry.current_id(None) == 3
@@ -42,26 +53,26 @@ def test_without_a_key_the_newest_run_is_the_current_one(registry: Registry) -> 
     assert registry.current_id(None) == 2
 
 
-def test_R1_nothing_is_kept_of_a_removed_run(registry: Registry) -> None:
-    run = active(1, "k")
+async def test_R1_nothing_is_kept_of_a_removed_run(registry: Registry) -> None:
+    run = live(1, "k")
     registry.add(run)
     registry.remove(run)
     registry.remove(run)
     assert not registry
-    assert registry._current == {}
+    assert registry.leftovers() == {"runs": 0, "current": {}, "sections": 0, "locked": []}
     assert list(registry) == []
 
 
-def test_a_removed_run_leaves_the_key_to_its_successor(registry: Registry) -> None:
-    old, new = active(1, "k"), active(2, "k")
+async def test_a_removed_run_leaves_the_key_to_its_successor(registry: Registry) -> None:
+    old, new = live(1, "k"), live(2, "k")
     registry.add(old)
     registry.add(new)
     registry.remove(old)
     assert registry.current_id("k") == 2
 
 
-def test_runs_may_be_removed_while_they_are_gone_through(registry: Registry) -> None:
-    runs = [active(run_id) for run_id in (1, 2, 3)]
+async def test_runs_may_be_removed_while_they_are_gone_through(registry: Registry) -> None:
+    runs = [live(run_id) for run_id in (1, 2, 3)]
     for run in runs:
         registry.add(run)
     for run in registry:
@@ -69,9 +80,8 @@ def test_runs_may_be_removed_while_they_are_gone_through(registry: Registry) -> 
     assert not registry
 
 
-@pytest.mark.asyncio
 async def test_waiting_ends_when_the_last_such_run_has_gone(registry: Registry) -> None:
-    first, second = active(1), active(2)
+    first, second = live(1), live(2)
     registry.add(first)
     registry.add(second)
     waiting = asyncio.create_task(registry.wait_until_none(lambda run: run is first, timeout=60))
@@ -84,10 +94,9 @@ async def test_waiting_ends_when_the_last_such_run_has_gone(registry: Registry) 
     assert waiting.done()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("timeout", [0, 0.01])
 async def test_waiting_ends_when_its_time_is_over(registry: Registry, timeout: float) -> None:
-    registry.add(active(1))
+    registry.add(live(1))
     loop = asyncio.get_running_loop()
     began = loop.time()
     await registry.wait_until_none(lambda _: True, timeout=timeout)
@@ -95,16 +104,14 @@ async def test_waiting_ends_when_its_time_is_over(registry: Registry, timeout: f
     assert len(registry) == 1
 
 
-@pytest.mark.asyncio
 async def test_waiting_for_nobody_ends_at_once(registry: Registry) -> None:
     await registry.wait_until_none(lambda _: True, timeout=60)
-    registry.add(active(1))
-    await registry.wait_until_none(lambda run: run.function_over, timeout=60)
+    registry.add(live(1))
+    await registry.wait_until_none(lambda run: run.attempt.over, timeout=60)
 
 
-@pytest.mark.asyncio
 async def test_a_cancelled_wait_leaves_no_timer_behind(registry: Registry) -> None:
-    registry.add(active(1))
+    registry.add(live(1))
     waiting = asyncio.create_task(registry.wait_until_none(lambda _: True, timeout=1000))
     await turns(3)
     waiting.cancel()
