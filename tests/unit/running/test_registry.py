@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import UTC, datetime
 
 import pytest
@@ -119,3 +120,81 @@ async def test_a_cancelled_wait_leaves_no_timer_behind(registry: Registry) -> No
     assert waiting.cancelled()
     timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     assert all(timer.cancelled() for timer in timers)
+
+
+# Rows of starts that are under way
+
+
+@pytest.mark.parametrize(
+    ("status", "manager_id", "registered", "starting"),
+    [
+        ("running", "own", False, True),
+        ("pending", "own", False, True),
+        ("running", "own", True, False),
+        ("running", "another", False, False),
+        ("completed", "own", False, False),
+    ],
+)
+async def test_S1_an_active_row_of_our_own_that_is_not_registered_is_of_a_run_that_is_being_started(
+    status: str, manager_id: str, registered: bool, starting: bool
+) -> None:
+    state = ManagerState()
+    state.manager_id = "own"
+    registry = Registry(state)
+    now = datetime.now(UTC)
+    run = Run(
+        id=1, job="build", status=RunStatus(status), manager_id=manager_id, created_at=now,
+        finished_at=now if status == "completed" else None,
+    )  # fmt: skip
+    if registered:
+        registry.add(live(1))
+    assert registry.is_starting(run) is starting
+
+
+async def test_registering_a_run_makes_the_manager_watch_the_store() -> None:
+    state = ManagerState()
+    Registry(state).add(live(1))
+    assert state.interest.is_set()
+
+
+async def test_settling_waits_for_the_sections_there_are_and_for_no_later_ones(registry: Registry) -> None:
+    first, later = asyncio.Event(), asyncio.Event()
+    registry.sections.add(asyncio.create_task(first.wait()))
+    settling = asyncio.create_task(registry.settle())
+    await turns(2)
+    registry.sections.add(other := asyncio.create_task(later.wait()))
+    await turns(2)
+    assert not settling.done()
+    first.set()
+    await settling
+    assert not other.done()
+    later.set()
+    await registry.settle()
+
+
+async def test_settling_while_nothing_starts_does_not_wait(registry: Registry) -> None:
+    with pytest.raises(StopIteration):
+        registry.settle().send(None)
+
+
+# The locks of keys
+
+
+async def test_a_key_is_locked_for_one_at_a_time_and_other_keys_and_none_are_free(registry: Registry) -> None:
+    async with registry.key_lock("a"):
+        second = asyncio.create_task(registry.key_lock("a").__aenter__())
+        async with registry.key_lock("b"), registry.key_lock(None), registry.key_lock(None):
+            await turns(3)
+        assert not second.done()
+        assert registry.leftovers()["locked"] == ["a"]
+        second.cancel()
+    await asyncio.wait((second,))
+    assert registry.leftovers()["locked"] == []
+
+
+async def test_R1_no_lock_is_kept_of_a_key_that_nobody_holds(registry: Registry) -> None:
+    for number in range(10):
+        async with registry.key_lock(f"key {number}"):
+            pass
+    gc.collect()
+    assert len(registry._locks) == 0
