@@ -24,8 +24,8 @@ from aioruns.abc import Fence
 
 pytestmark = pytest.mark.asyncio
 
-W, L, E, O = Phase.WAITING, Phase.LAUNCHED, Phase.EXECUTING, Phase.OVER
-ALLOWED = {(W, L), (W, O), (L, E), (L, O), (E, O)}
+W, L, E, END = Phase.WAITING, Phase.LAUNCHED, Phase.EXECUTING, Phase.OVER
+ALLOWED = {(W, L), (W, END), (L, E), (L, END), (E, END)}
 
 
 class FakeRunner:
@@ -48,7 +48,7 @@ class FakeRunner:
 
 def attempt_in(phase: Phase, runner: FakeRunner | None = None) -> Attempt:
     attempt = Attempt(budget=Budget(on_filled=lambda _: None), redact=redact_secrets)
-    for step in {W: (), L: (L,), E: (L, E), O: (L, E, O)}[phase]:
+    for step in {W: (), L: (L,), E: (L, E), END: (L, E, END)}[phase]:
         attempt.enter(step)
     attempt.runner = runner
     return attempt
@@ -110,7 +110,7 @@ async def test_C6_a_function_that_executes_is_cancelled_at_once_and_again_when_i
 
 
 async def test_a_function_that_is_over_is_asked_nothing_but_the_reason_is_noted() -> None:
-    attempt = attempt_in(O, runner := FakeRunner())
+    attempt = attempt_in(END, runner := FakeRunner())
     attempt.ask_to_end(Why.LOST)
     attempt.ask_to_end(Why.CANCELLED, grace=0.001)
     assert (runner.cancelled, attempt.cancel_event.is_set()) == (0, False)
@@ -213,7 +213,7 @@ async def test_of_a_function_that_does_not_end_its_stack_is_written_to_the_log_o
     assert text.count("still executes") == 1
 
 
-@pytest.mark.parametrize("phase", [W, L, O])
+@pytest.mark.parametrize("phase", [W, L, END])
 async def test_of_a_function_that_does_not_execute_there_is_no_stack_to_report(phase: Phase) -> None:
     attempt = attempt_in(phase, FakeRunner())
     attempt.report_stack()
@@ -235,7 +235,7 @@ def make_live(phase: Phase = W, status: RunStatus = RunStatus.RUNNING) -> LiveRu
     live = live_run(patient())
     run = Run(id=3, job="patient", status=status, key="k", attempt=2, manager_id="m", created_at=datetime.now(UTC))
     live.attach(run)
-    for step in {W: (), L: (L,), E: (L, E), O: (O,)}[phase]:
+    for step in {W: (), L: (L,), E: (L, E), END: (END,)}[phase]:
         live.attempt.enter(step)
     return live
 
@@ -267,7 +267,7 @@ async def test_C4_of_several_requests_to_cancel_the_first_one_counts_and_each_as
 
 
 async def test_a_request_that_comes_when_the_function_is_over_changes_nothing() -> None:
-    live = make_live(O)
+    live = make_live(END)
     live.request_cancel(at=1, reason="too late")
     assert (live.cancel_requested_at, live.cancel_reason, live.attempt.asked) == (None, None, ())
 

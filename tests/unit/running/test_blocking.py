@@ -105,8 +105,9 @@ async def test_G11_the_watch_rests_while_no_run_executes_and_ends_with_its_manag
 async def test_G11_many_runs_that_end_in_one_turn_are_not_blamed(
     manager: RunManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # All together take twice as long, and none of them by itself, also if it has to wait for a processor.
-    patch_bounds(monkeypatch, blocked_after=0.5)
+    # All together take twice as long, and none of them lasts from one look to the next, also if it has to wait for a
+    # processor.
+    patch_bounds(monkeypatch, block_watch_period=0.1, blocked_after=0.4)
     go = asyncio.Event()
 
     @job
