@@ -97,7 +97,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give tests that try more cases more time: those of a soak take hours, so none of them is ended by its time."""
-    limit = {"quick": None, "full": FULL_TIMEOUT, "soak": 0}[config.getoption("--effort")]
+    limit = {"quick": None, "full": FULL_TIMEOUT, "soak": 0}[str(config.getoption("--effort"))]
     if limit is not None:
         for item in items:
             item.add_marker(pytest.mark.timeout(limit), append=False)

@@ -15,7 +15,7 @@ from tests.benchmarks.scenarios._support import MICRO, Report, Stopwatch, main
 from tests.support import now_micros
 
 from aioruns import RunManager, RunStatus, job, redact_secrets
-from aioruns._running.live import ActiveRun
+from aioruns._running.live import Attempt, LiveRun
 from aioruns._running.outbox import Budget
 from aioruns._running.start import check_start
 from aioruns.abc import Ending, Fence, NewRun
@@ -131,10 +131,9 @@ async def checked() -> tuple[float, float]:
     budget, call = Budget(on_filled=lambda _: None), nothing(1)
 
     def check() -> object:
-        return check_start(
+        request = check_start(
             call,
             {},
-            prepare=lambda work: ActiveRun(work, budget=budget, redact=redact_secrets, values=()),
             key=None,
             on_conflict="reject",
             idempotency_key=None,
@@ -142,6 +141,7 @@ async def checked() -> tuple[float, float]:
             tags=None,
             triggered_by=None,
         )
+        return LiveRun(request.work, Attempt(budget=budget, redact=redact_secrets))
 
     return each(lambda: nothing(1)), each(check)
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from tests.support import turns
 
-from aioruns._aio.tasks import OwnedTasks, insist, settle, until_done
+from aioruns._aio.tasks import OwnedTasks, insist, until_done
 
 pytestmark = pytest.mark.asyncio
 
@@ -81,7 +81,7 @@ async def test_N1_insist_gets_its_answer_inside_a_cancelled_scope_of_anyio() -> 
 async def test_owned_tasks_are_not_cancelled_with_those_who_wait_for_them() -> None:
     tasks, verb = OwnedTasks(), Verb()
     task = tasks.create(verb())
-    waiters = [asyncio.create_task(each) for each in (settle(tasks._tasks), asyncio.wait((task,)))]
+    waiters = [asyncio.create_task(each) for each in (until_done(task), asyncio.wait((task,)))]
     await turns(2)
     for waiter in waiters:
         waiter.cancel()
@@ -89,23 +89,6 @@ async def test_owned_tasks_are_not_cancelled_with_those_who_wait_for_them() -> N
     assert not task.done()
     verb.answers.set()
     assert await task == "answer"
-
-
-async def test_owned_tasks_settle_when_all_that_there_were_are_done() -> None:
-    tasks, first, later = OwnedTasks(), Verb(), Verb()
-    tasks.create(first())
-    settling = asyncio.create_task(settle(tasks._tasks))
-    await turns(2)
-    tasks.create(later())
-    assert not settling.done()
-    first.answers.set()
-    await settling
-    assert len(tasks) == 1
-    later.answers.set()
-    await settle(tasks._tasks)
-    await turns(1)
-    assert len(tasks) == 0
-    await settle(tasks._tasks)
 
 
 async def test_N4_owned_tasks_outlive_garbage_collection() -> None:
