@@ -292,7 +292,7 @@ async def test_E1_a_function_that_cannot_even_begin_fails_its_run(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("aioruns._running.execute.start_thread", fail)
+    monkeypatch.setattr("aioruns._running.runners.start_thread", fail)
     handle = await manager.start_run(Puppet().threaded(1), key="k")
     run = (await failure_of(handle)).run
     assert run.error == "RuntimeError: can't start new thread"

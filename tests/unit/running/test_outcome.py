@@ -152,7 +152,7 @@ class Hostile(Exception):
     times = 0
 
     @property
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.times:
             self.times -= 1
             raise KeyboardInterrupt

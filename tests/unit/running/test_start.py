@@ -77,7 +77,7 @@ async def test_a_start_gives_the_run_that_executes_here() -> None:
     fake = StarterOnFakeStore()
     run, live = await fake.starter.start(fake.request())
     assert live is fake.live()
-    assert live.run is run
+    assert fake.live().run is run
 
 
 async def test_a_run_without_a_slot_is_inserted_as_pending_registered_and_put_in_line() -> None:
