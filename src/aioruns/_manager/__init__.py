@@ -1,1 +1,1 @@
-"""``RunManager`` and its handles; opening, wiring and closing of what is below."""
+"""``RunManager`` and its handles, and what opens, wires and closes the roles."""

@@ -1,4 +1,4 @@
-"""Closing a manager: drain, interrupt, let go; bounded, whatever hangs."""
+"""Closes a manager: lets its runs drain, interrupts those left, lets go; bounded, whatever hangs."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ __all__ = ["close"]
 log = logging.getLogger("aioruns")
 
 CLOSE_BOUND: Final = 5.0
-"""Seconds for functions to end after they were asked to, when the manager is closed."""
+"""Seconds that functions have to end after the closing manager has asked them."""
 STUCK_BOUND: Final = 1.0
-"""Seconds to record that a function does not end."""
+"""Most seconds spent on recording that a function does not end, and on ending one of the manager's own tasks."""
 TEARDOWN_BOUND: Final = 1.5
-"""The same as ``CLOSE_BOUND`` when the event loop is torn down; less than the store's writer goes on for."""
+"""The same as ``CLOSE_BOUND`` when the event loop is torn down; the store's writer goes on for longer than this."""
 AT_ONCE: Final = 100
-"""Runs that are asked to end in one turn of the event loop."""
+"""Most runs that are asked to end in one turn of the event loop."""
 
 
 async def close(engine: Engine, *, grace: float, torn: bool = False) -> None:
-    """Let runs drain, then end them, then end everything else. Bounded; a second call waits for the first.
+    """Let runs drain, interrupt those left, then end everything else. Bounded; a second call waits for the first.
 
     Args:
         engine: The roles of the manager.
         grace: Seconds for runs to end by themselves.
-        torn: Whether the event loop is being torn down: then its tasks have been cancelled already.
+        torn: Whether the event loop is being torn down, which has cancelled all tasks already.
     """
     bound = TEARDOWN_BOUND if torn else CLOSE_BOUND
     state, registry = engine.state, engine.registry
@@ -53,7 +53,7 @@ async def close(engine: Engine, *, grace: float, torn: bool = False) -> None:
         await asyncio.gather(*(_record_stuck(engine, live) for live in _stuck(engine)))
         with contextlib.suppress(StoreUnavailable), anyio.move_on_after(bound):
             await engine.watcher.resolve_doubts()
-        engine.watcher.trust()  # from here on, rows that are not registered may be of runs that did execute
+        engine.watcher.trust()  # from here on, an unregistered row may be of a run that did execute
         engine.executor.give_up()
         await registry.wait_until_none(lambda live: live.attempt.over, timeout=bound)
         state.closed = True
@@ -64,8 +64,8 @@ async def close(engine: Engine, *, grace: float, torn: bool = False) -> None:
 
 
 async def _interrupt_all(engine: Engine, *, torn: bool) -> None:
-    """Ask all runs to end, a few in each turn of the event loop, which has to let each of them end, too."""
-    # Those that wait for capacity first: else they would be given what the others leave.
+    """Ask all runs to end, a few in each turn of the event loop, which each end keeps busy, too."""
+    # Runs that wait for capacity come first: otherwise they would get the slots of those that end.
     lives = sorted(engine.registry, key=lambda live: live.attempt.phase is not Phase.WAITING)
     for number, live in enumerate(lives, 1):
         _interrupt(engine, live, torn=torn)
@@ -81,27 +81,27 @@ def _interrupt(engine: Engine, live: LiveRun, *, torn: bool) -> None:
         engine.executor.end_unbegun(live, asyncio.CancelledError())
     elif not (torn and attempt.task is not None and attempt.task.cancelling()):
         attempt.ask_to_end(Why.CLOSING)
-    # A task that the teardown has cancelled is asked already: its clean-up must not be torn.
+    # A task that the teardown has cancelled is not cancelled again, which would interrupt its clean-up.
 
 
 def _stuck(engine: Engine) -> list[LiveRun]:
-    """Return the runs whose functions execute; of the others here, the store has not taken the beginning or end."""
+    """Return the runs whose functions execute; the others here wait for the store to take their claim or their end."""
     return [live for live in engine.registry if not live.attempt.over and live.run.status is not RunStatus.PENDING]
 
 
 async def _record_stuck(engine: Engine, live: LiveRun) -> None:
-    """Record that a function was asked to end and has not; its row and its key stay until it does."""
+    """Record that a function does not end; its run stays active and holds its key until it does."""
     attempt = live.attempt
     log.warning("run %s still executes although its manager closes:\n%s", live.run.id, attempt.stack())
     attempt.report_stack()
     with contextlib.suppress(RunError), anyio.move_on_after(STUCK_BOUND):
         await engine.store.request_cancel(live.run.id, at=now_micros(), reason="the manager was closed")
         await attempt.outbox.flush()
-    attempt.outbox.take_rest()  # nobody stores any more what it says: its thread must not wait for that
+    attempt.outbox.take_rest()  # nobody stores what it says any more, and its thread must not wait for room
 
 
 async def _let_go(engine: Engine, closer: asyncio.Task[None] | None, bound: float) -> None:
-    """End everything but runs; may be called again when a teardown of the event loop has cancelled it."""
+    """End everything but runs. ``close`` calls this again if a teardown of the event loop cancels it."""
     state = engine.state
     engine.blocking.stop()
     await engine.feed.aclose()
@@ -126,7 +126,7 @@ async def _let_go(engine: Engine, closer: asyncio.Task[None] | None, bound: floa
 
 
 def _outlast(engine: Engine) -> None:
-    """Keep the lease until the functions that go on have ended: of threads, even after the event loop has."""
+    """Keep the lease until the functions that go on have ended; if all are in threads, even beyond the event loop."""
     stuck = _stuck(engine)
     for live in stuck:
         live.give_up(ManagerClosed(f"run {live.run.id} still executes, and its manager has closed"))
@@ -146,4 +146,4 @@ async def _release_lease(engine: Engine, bound: float) -> None:
     with contextlib.suppress(StoreUnavailable), anyio.move_on_after(bound):
         await engine.store.release_lease(engine.state.manager_id)
         return
-    engine.store.abandon_lease(engine.state.manager_id)  # then the row stays, and the next manager cleans up
+    engine.store.abandon_lease(engine.state.manager_id)  # the manager's row stays, and the next manager cleans up

@@ -1,4 +1,4 @@
-"""The roles of an open manager, wired together: each knows those it needs, and none above it."""
+"""Wires the roles of an open manager together: each gets those below it that it needs."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ __all__ = ["Engine", "Settings"]
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What a manager was made with.
+    """The parameters of a manager.
 
     Attributes:
-        store: Where everything is kept; opened and closed with the manager.
-        max_running: How many runs may execute at once, or None.
-        shutdown_grace: Seconds for which runs may go on when the manager closes.
-        redact: Takes out of errors what must not be shown.
+        store: The store, which is opened and closed with the manager.
+        max_running: How many runs may execute at once; None for no limit.
+        shutdown_grace: Seconds that runs may go on when the manager closes.
+        redact: Removes from errors what must not be shown.
         context_vars: Context variables that are copied from the starter into its run.
-        patience: Seconds for which the store may be away before those who wait are told.
+        patience: Seconds that the store may be away before whoever waits is told.
     """
 
     store: Store
@@ -53,8 +53,8 @@ class Engine:
 
     Attributes:
         loop: That event loop.
-        tasks: What serves the manager as a whole.
-        keeps_capturing: Whether ``logging`` is being captured for this manager.
+        tasks: The tasks that serve the manager as a whole.
+        capturing: Whether ``logging`` is being captured for this manager.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -92,7 +92,7 @@ class Engine:
         )
 
     def leftovers(self) -> dict[str, object]:
-        """Tell what is still remembered or under way: nothing, when no run executes or waits here."""
+        """Report what is still remembered or under way: nothing, when no run executes or waits here."""
         roles = (
             self.registry, self.capacity, self.feed, self.flusher, self.executor, self.canceller, self.watcher,
             self.starter, self.store,

@@ -27,8 +27,8 @@ class RunHandle(Generic[T_co]):
 
     Attributes:
         id: Id of the run.
-        inserted: The run as its start left it in the store: just inserted, or, if it was joined or is that of an
-            idempotency key, as it was found. None if the handle was made by ``get_handle``.
+        inserted: The run as ``start_run`` left it in the store: newly inserted, or found, if the start joined it or
+            repeated its idempotency key. None if ``get_handle`` made the handle.
     """
 
     __slots__ = ("_live", "_manager", "_work", "id", "inserted")
@@ -45,22 +45,22 @@ class RunHandle(Generic[T_co]):
         self.id: int = run_id
         self.inserted: Run | None = inserted
         self._manager = manager
-        self._live = live  # results live here, and go when the handle goes
+        self._live = live  # keeps the result for as long as the handle exists
         self._work = work
 
     def __repr__(self) -> str:
         return f"<RunHandle of run {self.id}>"
 
     def __await__(self) -> Generator[Any, None, T_co]:
-        """Wait for the job's result: the object itself if the run ended in this process, else read back from the store.
+        """Wait for the job's result: the object itself if the run ended in this process, else decoded from the store.
 
         Cancelling the wait leaves the run alone.
 
         Raises:
             RunFailed: The function raised or timed out; ``__cause__`` is the exception if it ended in this process.
             RunCancelled: The run was cancelled.
-            RunInterrupted: Its process died or shut down first.
-            StoreUnavailable: Its end could not be stored so far.
+            RunInterrupted: The run's process died or shut down first.
+            StoreUnavailable: The end of the run could not be stored so far.
             RunNotFound: There is no such run, or it has been pruned meanwhile.
             ManagerClosed: The manager was closed before the run ended.
         """
@@ -90,8 +90,8 @@ class RunHandle(Generic[T_co]):
             The run as it is stored.
 
         Raises:
-            TimeoutError: It has not ended in time; it goes on.
-            StoreUnavailable: Its end could not be stored so far.
+            TimeoutError: The run has not ended in time, and goes on.
+            StoreUnavailable: The end of the run could not be stored so far.
             RunNotFound: There is no such run, or it has been pruned meanwhile.
             ManagerClosed: The manager was closed before the run ended.
         """
@@ -99,11 +99,11 @@ class RunHandle(Generic[T_co]):
         return self._outcome() or await self._manager._wait(self.id, self._live, seconds)  # pyright: ignore[reportPrivateUsage]
 
     def _outcome(self) -> Run | None:
-        """Return the run if it has ended here, also after the manager was closed."""
+        """Return the run if it has ended here, even after the manager was closed."""
         return self._live.outcome() if self._live is not None and self._live.ended.is_set() else None
 
     async def cancel(self, reason: str | None = None) -> Run:
-        """Request that the run ends; see ``RunManager.cancel_run``."""
+        """Request that the run end; see ``RunManager.cancel_run``."""
         return await self._manager.cancel_run(self.id, reason=reason)
 
     def events(self, after: int = 0) -> AsyncIterator[RunEvent]:

@@ -32,19 +32,20 @@ T = TypeVar("T")
 
 
 class RunManager:
-    """Starts runs, and gives what is known of them. One manager is open per application process.
+    """Starts, cancels, reads and watches runs. An application process opens one manager.
 
     Open it with ``async with``, or with ``open`` and ``aclose``, which may be called in different tasks of one event
-    loop. Everything that is awaited must be awaited there; on another event loop it raises ``RuntimeError``.
+    loop. Await its methods on that loop; on another, they raise ``RuntimeError``. Methods raise ``ManagerClosed`` while
+    the manager is not open, and ``StoreUnavailable`` if the store cannot be read or written.
 
     Args:
         store: A path, ``sqlite:///…``, or a ``Store``.
-        jobs: Jobs that can be looked up by name; two of one name are refused.
-        max_running: How many runs may execute here at once; more wait as ``pending``, first in first out.
-        shutdown_grace: Seconds for which ``aclose`` lets runs go on.
-        redact: Takes what must not be shown out of stored errors, reasons and tracebacks.
-        context_vars: Context variables that are copied from the starter into its run; no others are.
-        store_timeout: Seconds for which the store may be away before those who wait for a run's end are told.
+        jobs: Jobs that can be looked up by name; no two may have the same name.
+        max_running: How many runs may execute here at once; more wait as ``pending``, first in, first out.
+        shutdown_grace: Seconds that ``aclose`` lets runs go on.
+        redact: Removes from stored errors, reasons and tracebacks what must not be shown.
+        context_vars: The only context variables that are copied from the starter into its run.
+        store_timeout: Seconds that the store may be away before whoever waits for a run's end is told.
 
     Raises:
         ConfigurationError: A parameter makes no sense.
@@ -87,7 +88,7 @@ class RunManager:
         await self.aclose()
 
     async def open(self) -> None:
-        """Open the store and rescue what dead processes left behind. Cancelled, it leaves nothing open.
+        """Open the store and rescue the runs of dead processes. A call that is cancelled leaves nothing open.
 
         Raises:
             ConfigurationError: The store is no database of ours, or of a newer version.
@@ -102,8 +103,7 @@ class RunManager:
         Bounded; a second call waits for the first. Cancelling the call does not stop the closing.
 
         Raises:
-            RuntimeError: Called inside one of this manager's runs, for which it would have to wait; or on another event
-                loop than the one that opened it.
+            RuntimeError: The call came from inside one of this manager's runs, and would wait for that run.
         """
         await self._lifespan.aclose()
 
@@ -122,24 +122,21 @@ class RunManager:
     ) -> RunHandle[T]:
         """Start a run and return as soon as its row is stored.
 
-        Cancelled before it returns, the start is completed all the same, and the run it inserted is cancelled (reason
-        ``"start abandoned"``), unless it has an idempotency key or another start has joined it.
+        If the caller is cancelled, the start is completed all the same, and the run that it inserted is cancelled with
+        the reason ``"start abandoned"``, unless the run has an idempotency key or another start has joined it.
 
         Args:
             call: A call of a job, ``build(3)``, or a bare coroutine object, which is closed if it is never run.
             key: What the run is exclusive over: at most one active run holds a key, in all processes.
-            on_conflict: If the key is held: ``reject`` raises, ``join`` returns the handle of the run that holds it,
-                which must be of the same job.
+            on_conflict: If a run holds the key, ``reject`` raises; ``join`` returns its handle if the job is the same.
             idempotency_key: Name of this start: a second start under it returns the first one's run, finished or not.
             timeout: Seconds one attempt may execute; None for the job's own, ``math.inf`` for no limit.
             tags: Labels to find the run by.
-            triggered_by: Who or what starts it.
+            triggered_by: Who or what starts the run.
 
         Raises:
-            RunConflict: The key is held.
-            ConfigurationError: Something about the call makes no sense or cannot be stored; nothing has been written.
-            ManagerClosed: The manager is not open.
-            StoreUnavailable: The row could not be stored.
+            RunConflict: Another run holds the key.
+            ConfigurationError: A parameter makes no sense or cannot be stored; nothing has been written.
         """
         return await self._start(
             call,
@@ -152,21 +149,19 @@ class RunManager:
         )
 
     async def retry_run(self, run_id: int, *, triggered_by: str | None = None) -> RunHandle[Any]:
-        """Start a run that has ended once more: a new run of its job, with its arguments, key, timeout and tags.
+        """Repeat a run that has ended: start a new run of its job, with its arguments, key, timeout and tags.
 
-        Cancelled before it returns, it does as ``start_run``.
+        A cancelled call does the same as one of ``start_run``.
 
         Args:
-            run_id: The run; the new one says so in ``retry_of``.
-            triggered_by: Who or what starts it.
+            run_id: The run that has ended; ``retry_of`` of the new run is this id.
+            triggered_by: Who or what starts the new run.
 
         Raises:
             RunNotFound: There is no such run.
-            RunConflict: Its key is held.
-            ConfigurationError: It has not ended; it was a bare coroutine; its job is not among the manager's ``jobs``,
-                or does not take its arguments any more.
-            ManagerClosed: The manager is not open.
-            StoreUnavailable: The store cannot be read or written.
+            RunConflict: Another run holds its key.
+            ConfigurationError: The run is active or was a bare coroutine; or its job is not in ``jobs`` or refuses its
+                arguments.
         """
         run = await self.get_run(run_id)
         if run.active:
@@ -192,24 +187,23 @@ class RunManager:
         return RunHandle(self, run.id, live=live, work=request.work, inserted=run)
 
     async def cancel_run(self, run_id: int, *, reason: str | None = None) -> Run:
-        """Request that a run ends, in whichever process it executes.
+        """Request that a run end, in whichever process it executes.
 
-        A ``pending`` run is ``cancelled`` at once. Of another, ``cancel_event`` is set and the task cancelled, after
-        the job's ``cancel_grace``; it is ``cancelling`` until its function has ended. Asking again cancels the task
-        again. Cancelling this call does not take the request back.
+        A ``pending`` run is ``cancelled`` at once. Any other is ``cancelling`` until its function has ended:
+        ``cancel_event`` is set, and the task is cancelled after the job's ``cancel_grace``. Asking again cancels the
+        task again. Cancelling this call does not withdraw the request.
 
         Args:
             run_id: The run.
-            reason: Why; stored, and shown to who awaits the run.
+            reason: Why; stored, and shown to whoever awaits the run.
 
         Returns:
             The run as stored after the request.
 
         Raises:
             RunNotFound: There is no such run.
-            RunAlreadyFinished: It has ended before.
-            StoreUnavailable: The request could not be stored; a function that executes here was asked to end all the
-                same.
+            RunAlreadyFinished: The run had ended before.
+            StoreUnavailable: The request could not be stored; a function that executes here was asked to end anyway.
         """
         return await self._lifespan.to_ask().canceller.cancel(check_id(run_id), reason=reason)
 
@@ -220,45 +214,30 @@ class RunManager:
 
         Raises:
             RunNotFound: There is no such run.
-            StoreUnavailable: The store cannot be read.
         """
         return await self._lifespan.to_ask().reader.get(check_id(run_id))
 
     async def get_active_run(self, key: str) -> Run | None:
-        """Read the run that holds a key, or None.
-
-        Raises:
-            StoreUnavailable: The store cannot be read.
-        """
+        """Read the run that holds a key; return None if there is none."""
         return await self._lifespan.to_ask().reader.holder(check_text(key, what="key"))
 
     async def get_current_or_latest_run(self, key: str) -> Run | None:
-        """Read the run that holds a key; if none does, the one with that key that was started last; or None.
-
-        Raises:
-            StoreUnavailable: The store cannot be read.
-        """
+        """Read the run that holds a key, or else the newest run with that key; return None if there is none."""
         return await self._lifespan.to_ask().reader.holder_or_latest(check_text(key, what="key"))
 
     async def list_runs(
-        self,
-        where: RunFilter | None = None,
-        *,
-        limit: int = 50,
-        before: int | None = None,
-        summary: bool = False,
+        self, where: RunFilter | None = None, *, limit: int = 50, before: int | None = None, summary: bool = False
     ) -> list[Run]:
         """Read runs, newest first.
 
         Args:
-            where: Which; all of them by default.
+            where: Which runs; all of them by default.
             limit: How many at most, up to 1,000.
             before: Only runs with a lower id than this; for the next page, the id of the last run of this one.
             summary: Leave out what may be large: arguments, results and tracebacks are None then.
 
         Raises:
             ConfigurationError: The limit is out of bounds.
-            StoreUnavailable: The store cannot be read.
         """
         size = check_limit(limit)
         return await self._lifespan.to_ask().reader.page(
@@ -266,32 +245,28 @@ class RunManager:
         )
 
     async def count_runs(self, *, since: datetime, width: timedelta, among: int = 20_000) -> list[RunCount]:
-        """Count the newest runs by when they were created, job, status, and how long they took.
+        """Count the newest runs by the period in which they were created, job, status, and how long they took.
 
         Args:
-            since: Only runs created then or later, aware; the first period begins here.
+            since: An aware time, at which the first period begins; runs created earlier are not counted.
             width: The length of a period.
-            among: Of how many runs at most, the newest, up to 1,000,000: what bounds the cost.
+            among: How many of the newest runs to count at most, up to 1,000,000; this bounds the cost.
 
         Returns:
             The counts that are not zero, by period and job.
 
         Raises:
-            ConfigurationError: ``since`` is naive, or ``width`` or ``among`` out of bounds.
-            StoreUnavailable: The store cannot be read.
+            ConfigurationError: ``since`` is naive, or ``width`` or ``among`` is out of bounds.
         """
         start, micros = check_periods(since, width, among)
         return await self._lifespan.to_ask().store.count_runs(since=start, width=micros, among=among)
 
     def current_run_id(self, key: str | None = None) -> int | None:
-        """Return the id of the run that executes or waits here under a key; without a key, of the newest one here.
-
-        Looks into memory only; see ``get_active_run`` for runs of other processes.
-        """
+        """Look up in memory the id of the run that executes or waits here under a key; without a key, of the newest."""
         return self._lifespan.to_look().registry.current_id(key)
 
     def get_handle(self, run_id: int) -> RunHandle[Any]:
-        """Return a handle of a run, wherever it executes; whether it exists shows when the handle is used."""
+        """Return a handle of a run, wherever it executes; the call does not check that the run exists."""
         live = self._lifespan.to_look().registry.get(check_id(run_id))
         return RunHandle(self, run_id, live=live, work=None if live is None else live.work)
 
@@ -304,7 +279,7 @@ class RunManager:
         """Find one of the manager's ``jobs`` by name.
 
         Raises:
-            ConfigurationError: There is none of that name.
+            ConfigurationError: No job has that name.
         """
         job = self._jobs.get(name)
         if job is None:
@@ -315,19 +290,16 @@ class RunManager:
     # Waiting and events
 
     async def wait_run(self, run_id: int, timeout: float | None = None) -> Run:
-        """Wait until a run has ended, in whichever process it executes.
+        """Wait until a run has ended, in whichever process it executes, and return it as stored.
 
         Args:
             run_id: The run.
             timeout: Seconds to wait at most; None for no limit.
 
-        Returns:
-            The run as it is stored.
-
         Raises:
             RunNotFound: There is no such run.
-            TimeoutError: It has not ended in time; it goes on.
-            StoreUnavailable: Its end could not be stored so far, or the store cannot be read.
+            TimeoutError: The run has not ended in time, and goes on.
+            StoreUnavailable: The end of the run could not be stored so far, or the store cannot be read.
             ManagerClosed: The manager was closed first.
         """
         return await self._wait(check_id(run_id), None, check_seconds(timeout, what="timeout", zero=True))
@@ -336,13 +308,13 @@ class RunManager:
         return self._lifespan.to_ask().reader.wait(run_id, live, seconds)
 
     def stream_events(self, run_id: int, after: int = 0) -> AsyncIterator[RunEvent]:
-        """Stream a run's events: those that are stored first, then each as it is stored; ends when the run has ended.
+        """Stream a run's events: first those already stored, then each as it is stored, until the run has ended.
 
-        ``seq`` goes on without a gap, for every subscriber. Leaving the loop or being cancelled costs nothing.
+        ``seq`` has no gaps, for any subscriber. Cancelling the stream, or leaving the loop early, does no harm.
 
         Args:
             run_id: The run, in whichever process it executes.
-            after: Only events with a higher ``seq``: the last one that was seen.
+            after: Only events with a higher ``seq`` than this, the last one that was seen.
 
         Raises:
             RunNotFound: There is no such run, or it has been pruned meanwhile.
@@ -361,22 +333,17 @@ class RunManager:
 
         Raises:
             RunNotFound: There is no such run.
-            StoreUnavailable: The store cannot be read.
         """
         page = check_after(after), check_limit(limit)
         return await self._lifespan.to_ask().reader.events(check_id(run_id), *page)
 
     async def prune(self, *, older_than: timedelta) -> int:
-        """Delete runs that ended longer ago than this, with their events.
+        """Delete runs that ended longer ago than this, with their events; return how many.
 
-        Cancelled, it has deleted some.
-
-        Returns:
-            How many were deleted.
+        A call that is cancelled has deleted some of them.
 
         Raises:
             ConfigurationError: ``older_than`` is negative.
-            StoreUnavailable: The store cannot be written.
         """
         engine = self._lifespan.to_ask()
         return await prune(engine.store, older_than, engine.feed)

@@ -1,4 +1,4 @@
-"""Opening a manager, and its life: opened once, closed once, and what may be asked of it when."""
+"""Opens a manager once, closes it once, and refuses calls for which it is not open."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["Lifespan"]
 
 
 async def _open(engine: Engine) -> None:
-    """Open the store, prove to be alive, rescue what dead processes left, and begin to watch.
+    """Open the store, acquire the manager's lease, rescue the runs of dead processes, and begin to watch.
 
     Raises:
-        ConfigurationError: The store cannot be what it is said to be.
+        ConfigurationError: The store is no database of aioruns, or of a newer version.
         StoreUnavailable: The store cannot be reached.
     """
     opened = engine.loop.create_future()
@@ -32,9 +32,9 @@ async def _open(engine: Engine) -> None:
 
 
 async def _keep(engine: Engine, opened: asyncio.Future[None]) -> None:
-    """Open, then watch until closed. Cancelled by anybody else, the event loop is being torn down: close then.
+    """Open, then watch until the manager is closed. If the teardown of the event loop cancels this task, close.
 
-    All in one task: one that began when all is open might be cancelled before its first step, and never close.
+    One task does it all: a task created after opening might be cancelled before its first step, and never close.
     """
     try:
         await _open_store(engine)
@@ -45,7 +45,7 @@ async def _keep(engine: Engine, opened: asyncio.Future[None]) -> None:
     if not opened.done():
         opened.set_result(None)
     try:
-        # A task of its own: the bounded store cancels the task of a call that it gives up, and that is no teardown.
+        # Watch in another task: the bounded store cancels the task of a call that it gives up, which is no teardown.
         await engine.tasks.create(engine.watcher.watch())
     except asyncio.CancelledError:
         if not engine.state.closed:
@@ -60,7 +60,7 @@ async def _open_store(engine: Engine) -> None:
         await store.open()
         await store.acquire_lease(manager_id, at=now_micros())
         await rescue(store, engine.feed)
-        anyio.get_cancelled_exc_class()  # loads what anyio loads late: at close there may be no descriptor left
+        anyio.get_cancelled_exc_class()  # makes anyio load its backend: at close there may be no descriptor left
         engine.blocking.start()
     except BaseException:
         engine.state.closed = True
@@ -77,10 +77,10 @@ class Lifespan:
     """Opens an engine, hands it out while it is open, and closes it.
 
     Args:
-        settings: What the manager was made with.
+        settings: The parameters of the manager.
 
     Attributes:
-        engine: The engine, from when it is being opened on.
+        engine: The engine, once opening it has begun.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -136,10 +136,10 @@ class Lifespan:
             )
 
     def to_look(self) -> Engine:
-        """Return the engine for what only looks into memory, which any thread may do.
+        """Return the engine for a call that only looks into memory, which any thread may make.
 
         Raises:
-            ManagerClosed: It is not open, or not any more.
+            ManagerClosed: The manager is not open.
         """
         if self.engine is None or self._opening is None or not self._opening.done():
             raise ManagerClosed("the RunManager is not open: use async with, or await open()")
@@ -148,22 +148,22 @@ class Lifespan:
         return self.engine
 
     def to_ask(self) -> Engine:
-        """Return the engine for what is awaited.
+        """Return the engine for a call that is awaited.
 
         Raises:
-            ManagerClosed: It is not open, or not any more.
-            RuntimeError: It belongs to another event loop.
+            ManagerClosed: The manager is not open.
+            RuntimeError: The manager belongs to another event loop.
         """
         engine = self.to_look()
         _check_loop(engine.loop)
         return engine
 
     def to_start(self) -> Engine:
-        """Return the engine for a run to be started.
+        """Return the engine for a call that starts a run.
 
         Raises:
-            ManagerClosed: It is not open, or closing.
-            RuntimeError: It belongs to another event loop.
+            ManagerClosed: The manager is not open, or is closing.
+            RuntimeError: The manager belongs to another event loop.
         """
         engine = self.to_ask()
         if not self._accepting or engine.state.stopping:

@@ -1,1 +1,1 @@
-"""What an open manager does. One role a module; roles know those below them as objects."""
+"""The roles of an open manager, one in each module. A role holds the roles below it that it needs."""

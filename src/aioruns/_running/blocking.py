@@ -1,4 +1,4 @@
-"""Functions that block the event loop: found by a thread, and reported with the stack of where they stand."""
+"""Finds functions that block the event loop, from a thread, and reports them with their stacks."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["BlockWatch"]
 log = logging.getLogger("aioruns")
 
 PERIOD: Final = 0.5
-"""Seconds between two signs of life of the event loop, while runs execute; and between two looks at them."""
+"""Seconds between two signs of life of the event loop while runs execute, and between two looks of the thread."""
 BLOCKED_AFTER: Final = 1.0
-"""Seconds for which a sign of life may be late."""
+"""Seconds by which a sign of life may be late."""
 
 
 class BlockWatch:
-    """Tells of a run that keeps the event loop from turning, while it does so and nothing else can be told.
+    """Reports a run that blocks the event loop, while it is still blocking.
 
-    The event loop notes the time now and then, and a daemon thread looks at the note. While no run executes, both rest.
+    The event loop notes the time now and then, and a daemon thread checks the note. Both rest while no run is here.
 
     Args:
         registry: The runs that execute here.
@@ -42,21 +42,21 @@ class BlockWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._wanted = threading.Event()
         self._stopped = threading.Event()
-        # Begun at open: a process may be at its limit of threads when a run starts.
+        # Made at open: by the time a run starts, the process may have reached its limit of threads.
         self._thread = threading.Thread(target=self._watch, name="aioruns-blocking", daemon=True)
 
     def start(self) -> None:
-        """Begin to rest."""
+        """Start the thread, which rests until ``wake``."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Watch, as long as there are runs."""
+        """Watch the event loop for as long as there are runs here."""
         if self._timer is None and not self._stopped.is_set():
             self._note_life()
             self._wanted.set()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching, for good."""
         self._stopped.set()
         self._wanted.set()
         if self._timer is not None:
@@ -80,15 +80,15 @@ class BlockWatch:
                 return
             looked_before, looked_at = looked_at, time.monotonic()
             if looked_at - looked_before > 2 * PERIOD:
-                continue  # this thread has rested, or the whole process stood still: no fault of the loop's
+                continue  # this thread has rested, or the whole process stood still: the loop is not to blame
             held_before, held = held, self._who_holds(looked_at - PERIOD - BLOCKED_AFTER)
             looks = looks + 1 if held == held_before else 0
-            # A turn may be long because there is much to do; who is found twice in one has held the loop meanwhile.
+            # A turn may be long because many tasks are ready; a task that two looks find in one turn has blocked it.
             if held is not None and looks == 1:
                 self._report(looked_at - held[0] - PERIOD)
 
     def _who_holds(self, since: float) -> tuple[float, int] | None:
-        """Identify the turn of the loop, if it has lasted since a time, and the task whose step it is in."""
+        """Identify the loop's turn and the task that holds it; None if the loop gave a sign of life after ``since``."""
         alive_at = self._alive_at
         if alive_at > since or not self._wanted.is_set():
             return None
@@ -113,13 +113,13 @@ class BlockWatch:
             )
 
     def _context_of(self, task: asyncio.Task[Any]) -> RunContext | None:
-        """Find the run that a task belongs to; of the tasks that a function creates, from Python 3.12 on."""
+        """Find the context of a task's run; for a task that a function created, only from Python 3.12 on."""
         own = (live.attempt.context for live in self._registry if live.attempt.task is task)
         return next(own, None) or context_of(task)
 
 
 def _of_the_function(frame: FrameType) -> list[tuple[FrameType, int]]:
-    """Give the frames between the event loop and where it stands, the outermost first."""
+    """Return the frames that the event loop called, the outermost first."""
     inner = takewhile(lambda each: not _is_loop(each[0]), traceback.walk_stack(frame))
     return list(inner)[::-1]
 

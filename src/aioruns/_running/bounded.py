@@ -1,4 +1,4 @@
-"""A store whose calls answer, or raise ``StoreUnavailable``: one that hangs or fails in an unknown way is away, too."""
+"""A store whose calls always end: a call that hangs or fails in an unknown way raises ``StoreUnavailable``."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SHORTEST: Final = 2.0
-"""Seconds that every call has at least: more than ``wait_changed`` waits by itself."""
+"""Seconds that every call has at least: ``wait_changed`` alone may wait for one."""
 LATE: Final = 0.5
-"""Seconds for which the event loop must have stood still when a timer is so late."""
+"""A timer that is more than these seconds late shows that the event loop stood still."""
 
 
 class BoundedStore(Store):
-    """Asks another store: each call ends within a time and raises our errors only.
+    """Calls another store: each call ends in time and raises only the errors of aioruns.
 
-    A call that ran out of time, or failed in an unknown way, has an unknown outcome, as ``StoreUnavailable`` says.
-    Opening and closing are left as they are.
+    A call that runs out of time or fails in an unknown way raises ``StoreUnavailable``: its outcome is unknown. Opening
+    and closing have no bound.
 
-    One timer serves all calls: they have the same time, so the first to come is the first to be late.
-    ``asyncio.timeout`` would leave a timer for each, which keeps the context of a run until long after its end.
+    One timer serves all calls: each has the same time, so the oldest is the first to be late. ``asyncio.timeout`` would
+    leave a timer for each call, which would keep a run's context alive until long after the run's end.
 
     Args:
-        store: The store that is asked.
-        patience: Seconds for an answer, two at least.
+        store: The store to call.
+        patience: Seconds within which a call must end; less than two count as two.
     """
 
     def __init__(self, store: Store, *, patience: float) -> None:
         self._store = store
         self._seconds = max(patience, SHORTEST)
         self._loop = asyncio.get_running_loop()
-        self._calls: dict[asyncio.Task[Any], float] = {}  # deadlines, in order
-        self._given_up: dict[asyncio.Task[Any], str] = {}  # why
+        self._calls: dict[asyncio.Task[Any], float] = {}  # the deadline of each, in order
+        self._given_up: dict[asyncio.Task[Any], str] = {}  # the reason for each
         self._timer: asyncio.TimerHandle | None = None
 
     async def _ask(self, verb: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs) -> T:
@@ -77,7 +77,7 @@ class BoundedStore(Store):
     def _give_up_late(self, due: float) -> None:
         self._timer = None
         now = self._loop.time()
-        if now - due > LATE:  # the event loop stood still: the answers may have come, and wait behind this
+        if now - due > LATE:  # the event loop stood still: answers may wait behind this callback
             self._wait_until(now + LATE)
             return
         for task, deadline in self._calls.items():
@@ -92,7 +92,7 @@ class BoundedStore(Store):
             task.cancel()
 
     def leftovers(self) -> dict[str, object]:
-        """Tell which calls are under way."""
+        """Report the calls under way."""
         return {"calls": len(self._calls), "calls given up": len(self._given_up)}
 
     # Not bounded
@@ -102,7 +102,7 @@ class BoundedStore(Store):
         await self._store.open()
 
     async def aclose(self) -> None:
-        """See ``Store``; calls that nobody will answer any more end."""
+        """See ``Store``; calls that the store has not answered end."""
         try:
             await self._store.aclose()
         finally:
@@ -116,8 +116,8 @@ class BoundedStore(Store):
         """See ``Store``."""
         self._store.abandon_lease(manager_id)
 
-    # Bounded: plain functions, which give the coroutine of `_ask`: one less for each call. It is `_ask` that calls the
-    # store, so that whatever the call raises is mapped, and a call that is cancelled before it begins leaves nothing.
+    # Bounded. These plain functions return the coroutine of `_ask`, which saves each call a coroutine. `_ask` makes the
+    # call, so that it maps whatever the call raises, and a call that is cancelled before its first step leaves nothing.
 
     def acquire_lease(self, manager_id: str, *, at: int) -> CoroutineType[Any, Any, None]:
         """See ``Store``."""

@@ -1,4 +1,4 @@
-"""Cancel requests: recorded in the store, and carried to the function if it executes here."""
+"""Stores cancel requests, and passes them to functions that execute here."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from aioruns.errors import RunAlreadyFinished, RunNotFound, StoreUnavailable
 __all__ = ["Canceller"]
 
 MAX_REASON: Final = 1024
-"""Bytes of UTF-8 that the reason of a cancel may have."""
+"""Most bytes of UTF-8 in the reason of a cancel."""
 ABANDONED: Final = "start abandoned"
-"""Why a run is cancelled whose starter went away before it had an answer."""
+"""The reason stored when a start was cancelled before it returned."""
 PAUSE: Final = 0.25
-"""Seconds until an abandoned run is tried again when the store was away."""
+"""Seconds before the cancel of an abandoned run is requested again, after the store was away."""
 
 
 class Canceller:
     """Cancels runs, wherever they execute.
 
     Args:
-        store: Where requests go.
+        store: Stores the requests.
         state: The open manager.
         registry: The runs that execute or wait here.
-        executor: Ends a run here that the store has ended while it waited.
-        feed: The subscribers of runs, who are told when a request is stored.
-        redact: Takes out of reasons what must not be shown.
+        executor: Withdraws a run that was waiting here when its row was ended.
+        feed: Wakes the subscribers of a run when a request is stored.
+        redact: Removes from reasons what must not be shown.
     """
 
     def __init__(
@@ -56,20 +56,20 @@ class Canceller:
         self._tasks = OwnedTasks()
 
     async def cancel(self, run_id: int, *, reason: str | None) -> Run:
-        """Request that a run ends, and return its row as stored then. Cancelling the call takes nothing back.
+        """Request that a run end, and return its row as stored then. Cancelling the call does not undo the request.
 
         Raises:
             RunNotFound: There is no such run.
-            RunAlreadyFinished: It has ended; not because of this request.
-            StoreUnavailable: The request could not be stored; a function that executes here was asked all the same.
+            RunAlreadyFinished: The run has ended, and not because of this request.
+            StoreUnavailable: The request could not be stored; a function that executes here was asked to end anyway.
         """
         if reason is not None:
             reason = safe_text(str(reason), MAX_REASON, self._redact, one_line=True) or None
         at = now_micros()
         task = self._tasks.create(self._request(run_id, at, reason, unless_shared=False))
         if (live := self._registry.get(run_id)) is not None:
-            # Before the commit: the function need not wait for the disk. Of a function that executes, the end comes
-            # behind the request in the store's line: its task takes its next step behind the one just created.
+            # Ask before the commit, so that the function need not wait for the disk. The request still enters the
+            # store's line before the function's end, because the task just created takes its step first.
             live.request_cancel(at=at, reason=reason)
         await until_done(task)
         run = task.result()
@@ -80,12 +80,12 @@ class Canceller:
         return run
 
     async def cancel_abandoned(self, run_id: int) -> None:
-        """Cancel a run whose starter went away, unless somebody else shares it; try again while the store is away."""
+        """Cancel the run of an abandoned start unless it is shared; try again while the store is away."""
         while not self._state.stopping:
             try:
                 await self._request(run_id, now_micros(), ABANDONED, unless_shared=True)
                 return
-            except RunNotFound:  # it has ended, and been pruned
+            except RunNotFound:  # the run has ended, and was pruned
                 return
             except StoreUnavailable:
                 await asyncio.sleep(PAUSE)
@@ -100,7 +100,7 @@ class Canceller:
         return run
 
     async def apply(self, run: Run) -> None:
-        """Carry to the run here what the store says of it."""
+        """Pass a cancel request or an end that is in the store on to the run here."""
         live = self._registry.get(run.id)
         if live is None:
             await self._registry.settle()
@@ -113,5 +113,5 @@ class Canceller:
             self._executor.withdraw(live, run)
 
     def leftovers(self) -> dict[str, object]:
-        """Tell what is still under way."""
+        """Report the requests under way."""
         return {"requests": len(self._tasks)}

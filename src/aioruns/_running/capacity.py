@@ -1,4 +1,4 @@
-"""From pending to running: who may begin when there is capacity for ``max_running`` runs."""
+"""Capacity for ``max_running`` runs, and the line of those that wait for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Capacity"]
 
 
 class Capacity:
-    """Slots for running runs; a run that finds none waits in line, first in first out.
+    """Slots for runs that execute. A run that finds none free waits in line, first in, first out.
 
     Args:
         max_running: How many runs may execute at once; None for no limit.
@@ -19,11 +19,11 @@ class Capacity:
     def __init__(self, max_running: int | None) -> None:
         self._size: float = math.inf if max_running is None else max_running
         self._free = self._size
-        self._announced: set[LiveRun] = set()  # refused a slot, and not yet in line: nobody may overtake them
+        self._announced: set[LiveRun] = set()  # refused a slot and not yet in line: no other run may overtake them
         self._line: dict[LiveRun, None] = {}
 
     def reserve(self, live: LiveRun) -> bool:
-        """Take a slot for a run that is about to be inserted; False if it has to wait in line."""
+        """Give a slot to a run that is about to be inserted; return False if the run has to wait in line."""
         if self._free < 1 or self._line or self._announced:
             self._announced.add(live)
             return False
@@ -32,13 +32,13 @@ class Capacity:
         return True
 
     def enqueue(self, live: LiveRun) -> list[LiveRun]:
-        """Let a run that is inserted wait in line; return the runs to launch now."""
+        """Put an inserted run in line; return the runs to launch now."""
         self._announced.discard(live)
         self._line[live] = None
         return self._promote()
 
     def release(self, live: LiveRun) -> list[LiveRun]:
-        """Take a slot, or a place in line, from a run; return the runs to launch now."""
+        """Take back a run's slot or its place in line; return the runs to launch now."""
         if live.has_slot:
             live.has_slot = False
             self._free += 1
@@ -47,7 +47,7 @@ class Capacity:
         return self._promote()
 
     def discard(self, live: LiveRun) -> None:
-        """Take a run's place in line; nothing happens if it has none."""
+        """Remove a run from the line, if it is there."""
         self._announced.discard(live)
         self._line.pop(live, None)
 
@@ -62,5 +62,5 @@ class Capacity:
         return promoted
 
     def leftovers(self) -> dict[str, object]:
-        """Tell what is still taken."""
+        """Report the slots and the places in line that are taken."""
         return {"line": len(self._line) + len(self._announced), "slots": self._free != self._size}

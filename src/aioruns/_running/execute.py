@@ -1,4 +1,4 @@
-"""Executing runs: launch, call the function, and store how it ended whatever happens."""
+"""Executes runs: launches them, calls their functions, and stores how they end, whatever happens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 log = logging.getLogger("aioruns")
 
 PAUSE: Final = 0.05
-"""Seconds until a store that was away is tried again; doubled up to ``LONGEST_PAUSE``."""
+"""Seconds before a store that was away is called again; doubled each time, up to ``LONGEST_PAUSE``."""
 LONGEST_PAUSE: Final = 2.0
 
 
@@ -44,14 +44,14 @@ class Executor:
     """Executes runs, each in a task of its own, and stores how they end.
 
     Args:
-        store: Where their ends go.
+        store: Stores how they end.
         state: The open manager.
-        registry: The runs that execute or wait here; a run that has ended leaves it.
-        capacity: Who may execute at once; a run that has ended makes room.
-        feed: The subscribers of runs.
+        registry: The runs that execute or wait here; the executor removes each when it has ended.
+        capacity: The slots; the executor gives a run's slot back when the run has ended.
+        feed: Wakes the subscribers of runs.
         blocking: Watches for functions that block the event loop.
-        redact: Takes out of errors what must not be shown.
-        patience: Seconds for which the store may be away before those who wait are told.
+        redact: Removes from errors what must not be shown.
+        patience: Seconds that the store may be away before whoever waits for a run is told.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class Executor:
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._ends = OwnedTasks()
-        self._launched: dict[asyncio.Task[None], LiveRun] = {}  # their tasks have not taken their first step
+        self._launched: dict[asyncio.Task[None], LiveRun] = {}  # tasks before their first step
         self._given_up: asyncio.Future[None] = self._loop.create_future()
 
     # Beginning
 
     def begin(self, live: LiveRun) -> None:
-        """Launch a run that has just been inserted if it has a slot, else let it wait in line.
+        """Launch a run that has just been inserted, or put it in line if it has no slot.
 
         Raises:
-            ManagerClosed: The manager has closed: the answer to the insert came late.
+            ManagerClosed: The manager closed before the store answered the insert.
         """
         if live.has_slot:
             self._launch(live)
@@ -94,15 +94,15 @@ class Executor:
             self._launch_all(self._capacity.enqueue(live))
 
     def _launch_all(self, lives: Iterable[LiveRun]) -> None:
-        """Launch runs that have waited in line; one that cannot be launched fails alone."""
+        """Launch runs that waited in line. One that cannot be launched fails, without harm to the others."""
         for live in lives:
             try:
                 self._launch(live)
-            except Exception as error:  # noqa: BLE001 - the fault of this run, not of the one that made room for it
+            except Exception as error:  # noqa: BLE001 - concerns this run, not the one that made room for it
                 self.end_unbegun(live, error)
 
     def _launch(self, live: LiveRun) -> None:
-        """Create the task that executes a run, in a clean context but for the variables that were asked for."""
+        """Create the task that executes a run, in a context that has nothing but the variables of ``context_vars``."""
         if self._state.closed:
             raise ManagerClosed("the manager was closed before the run began")
         context = contextvars.Context()
@@ -111,14 +111,14 @@ class Executor:
         attempt = live.attempt
         attempt.enter(Phase.LAUNCHED)
         task = create_task(self._execute(live), name=f"aioruns-run-{live.run.id}", context=context)
-        if attempt.phase is Phase.LAUNCHED:  # the usual task; an eager one has taken its first step, or all of them
+        if attempt.phase is Phase.LAUNCHED:  # not eager: an eager task has taken its first step, or even its last
             attempt.task = task
             self._launched[task] = live
             task.add_done_callback(self._end_unentered)
         self._blocking.wake()
 
     def discard(self, live: LiveRun) -> None:
-        """Forget a run that was not inserted: its work never begins, and its slot or place in line comes free."""
+        """Drop a run that was not inserted: discard its work, and free its slot or its place in line."""
         live.work.discard()
         self._launch_all(self._capacity.release(live))
 
@@ -129,7 +129,7 @@ class Executor:
             self.end_unbegun(live, asyncio.CancelledError())
 
     def end_unbegun(self, live: LiveRun, error: BaseException) -> None:
-        """End a run whose function will never begin; ``live.ended`` tells when that is stored, or cannot be."""
+        """End a run whose function will never begin; ``live.ended`` is set once that is stored or cannot be."""
         live.attempt.error = error
         live.attempt.end()
         self._ends.create(self._finish(live))
@@ -143,7 +143,7 @@ class Executor:
             task = attempt.task = asyncio.current_task()
         elif self._launched.pop(task, None):
             task.remove_done_callback(self._end_unentered)
-        if attempt.over:  # it was ended after its launch and before this step
+        if attempt.over:  # something ended it between its launch and this step
             return
         assert task is not None
         attempt.enter(Phase.EXECUTING)
@@ -157,7 +157,7 @@ class Executor:
             live.run = claimed
             self._feed.notify(claimed.id)
         if self._state.stopping:
-            attempt.cancel_event.set()  # too late to begin: whoever closes may have asked all runs to end already
+            attempt.cancel_event.set()  # too late to begin: the closing may have asked all runs to end already
         try:
             await self._call(live)
         except Outlasted:
@@ -165,7 +165,7 @@ class Executor:
         if self._pid != os.getpid():
             _leave_fork(attempt.error)
         cancellation = await self._finish(live) or cancellation
-        del live, attempt  # an error's traceback may outlive us, and reach this frame through those of the function
+        del live, attempt  # an error's traceback, which may outlive this task, would keep them through this frame
         if cancellation is not None:
             raise cancellation
 
@@ -179,10 +179,10 @@ class Executor:
         return await self._store.claim_run(live.run.id, live.fence, at=now_micros())
 
     async def _call(self, live: LiveRun) -> None:
-        """Call the function and note what comes out: any exception at all is its outcome, and does not leave here.
+        """Call the function and note its outcome. Any exception is an outcome, and does not leave this method.
 
         Raises:
-            Outlasted: The function is a thread that outlasts the event loop; it is not over.
+            Outlasted: The function's thread outlasts the event loop, so there is no outcome.
         """
         attempt = live.attempt
         assert attempt.runner is not None
@@ -200,18 +200,18 @@ class Executor:
             if not self._loop.is_running():
                 raise
             attempt.error = RuntimeError("the function raised GeneratorExit")
-        except BaseException as error:  # noqa: BLE001 - SystemExit too: it is the outcome, not this task's to raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit too is an outcome, and must not leave this task
             attempt.error = without_own_frames(error)
         attempt.end()
-        del live, attempt  # an error's traceback may outlive us, and reach this frame through those of the function
+        del live, attempt  # an error's traceback, which may outlive this task, would keep them through this frame
 
     # Ending
 
     async def _finish(self, live: LiveRun) -> asyncio.CancelledError | None:
-        """Store how a run ended, then tell everybody. Cancelling the task does not stop it.
+        """Store how a run ended, then tell everybody. Cancelling the task does not stop this.
 
         Returns:
-            The cancellation that came meanwhile.
+            The cancellation that arrived meanwhile, or None.
         """
         final = decide(live, stopping=self._state.stopping, redact=self._redact)
         finish_run = partial(self._store.finish_run, live.run.id, live.fence, final)
@@ -227,7 +227,7 @@ class Executor:
         return cancellation
 
     async def _leave(self, live: LiveRun) -> asyncio.CancelledError | None:
-        """Let go of a run that has been ended by somebody else."""
+        """Let go of a run that somebody else has ended."""
         live.attempt.outbox.lose(LeaseLost(live.run.id))
         run, cancellation = await self._persist(live, partial(self._store.get_run, live.run.id))
         if live.failure is not None and (run is None or run.active):
@@ -237,12 +237,12 @@ class Executor:
         return cancellation
 
     def withdraw(self, live: LiveRun, run: Run) -> None:
-        """End a run here that the store has ended while it waited."""
+        """Let go of a run that was waiting here when its row was ended."""
         live.attempt.outbox.take_rest()
         self._conclude(live, run)
 
     def _conclude(self, live: LiveRun, run: Run) -> None:
-        """Note that a run is stored as ended, and tell everybody; without an await, so that nothing comes between."""
+        """Note that a run's end is stored, and tell everybody, without an await in between."""
         live.run = run
         live.failure = None
         live.attempt.outbox.acknowledge()
@@ -250,7 +250,7 @@ class Executor:
         live.ended.set()
 
     def _drop(self, live: LiveRun) -> None:
-        """Forget a run, let the next one begin; if the end is not stored, those who wait have been told why."""
+        """Forget a run and let the next one begin. If the end is not stored, whoever waits for it already knows why."""
         live.work.discard()
         live.attempt.end()
         self._feed.notify(live.run.id)
@@ -262,10 +262,10 @@ class Executor:
     async def _persist(
         self, live: LiveRun, verb: Callable[[], Awaitable[T]]
     ) -> tuple[T | None, asyncio.CancelledError | None]:
-        """Call a verb until the store has answered, or is given up; those who wait for the run are told in between.
+        """Call a verb until the store answers or is given up. If that takes long, tell whoever waits for the run.
 
         Returns:
-            The answer, None if the store was given up; and the cancellation that came meanwhile.
+            The answer, or None if the store was given up; and the cancellation that arrived meanwhile, or None.
         """
         began = self._loop.time()
         pause = PAUSE
@@ -295,14 +295,14 @@ class Executor:
             self._given_up.set_result(None)
 
     def leftovers(self) -> dict[str, object]:
-        """Tell what is still under way."""
+        """Report the launches and ends under way."""
         return {"ends": len(self._ends), "launched": len(self._launched)}
 
 
 def _leave_fork(error: BaseException | None) -> NoReturn:
-    """End a child process that the function has forked, and that has left the function.
+    """End a child process that the function forked, and in which the function has ended.
 
-    All else in it is a copy of its parent's: an event loop that shares its wake-ups with the parent's, and no way out.
+    Nothing else can go on there: the child's event loop is a copy that shares its wake-ups with the parent's.
     """
     code = error.code if isinstance(error, SystemExit) else None
     if error is not None and not isinstance(error, SystemExit):

@@ -1,4 +1,4 @@
-"""Subscribers of runs: cursors over stored events, woken by commits, sharing one read of what is new."""
+"""Streams events to subscribers: cursors over stored events, which commits wake and which share their reads."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from aioruns.errors import ManagerClosed, RunNotFound, StoreUnavailable
 __all__ = ["EventFeed"]
 
 PAGE: Final = 100
-"""Events that are read at once, and that a subscriber holds while it reads nothing."""
+"""Most events in one read, and most that a subscriber holds while its consumer is busy."""
 PAGE_CHARACTERS: Final = 256 * 1024
-"""How long the JSON of what it holds may be, unless it is a single event."""
+"""Characters of JSON at which a subscriber holds no further event."""
 RECENT: Final = 1000
-"""Events of one watched run that are kept for all its subscribers: no append here has more."""
+"""Most recent events that are kept for all subscribers of one run; no append here has more."""
 RECENT_CHARACTERS: Final = 4 * 1024 * 1024
-"""How long the JSON of these events may be, altogether."""
+"""Most characters of JSON in these events together."""
 
 LAST_READS: Final = 1.0
-"""Seconds for subscribers to read what is stored when the manager is closed."""
+"""Seconds that subscribers have to read what is stored when the manager closes."""
 
 
 class _Channel:
-    """What the subscribers of one run share: its newest events, and the news that there are more."""
+    """What the subscribers of one run share: its newest events, and whether there may be more."""
 
     def __init__(self) -> None:
         self.subscribers = 0
         self.version = 0
-        self.news = 0  # commits that were heard of, and whose events were not given along
-        self.seen_news = -1  # how many of them there were when somebody read to the end
-        self.tail = 0  # how far somebody has read, or was given
+        self.news = 0  # commits about the run that were announced without their events
+        self.seen_news = -1  # ``news`` when a subscriber last read to the end
+        self.tail = 0  # the highest ``seq`` that was read or published
         self.ended = False
         self.recent: list[RunEvent] = []
-        self.pages: dict[int, asyncio.Future[list[RunEvent]]] = {}  # that are being read, by the cursor before them
+        self.pages: dict[int, asyncio.Future[list[RunEvent]]] = {}  # reads under way, by cursor
         self._characters = 0
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -62,18 +62,18 @@ class _Channel:
             await waiter
 
     def after(self, seq: int) -> list[RunEvent]:
-        """Return the recent events behind a cursor; empty if there are none, or if the first of them is not kept."""
+        """Return the recent events after a cursor; none if there are none, or if the first of them is not kept."""
         if not self.recent or not self.recent[0].seq <= seq + 1 <= self.recent[-1].seq:
             return []
         start = seq + 1 - self.recent[0].seq
         return self.recent[start : start + PAGE]
 
     def has_more_than(self, seq: int) -> bool:
-        """Tell whether there may be events behind a cursor; if not, no commit has been heard of since that was seen."""
+        """Tell whether events after a cursor may be stored; False if a read since the last commit found none."""
         return self.seen_news != self.news or seq < self.tail
 
     def publish(self, events: list[RunEvent]) -> None:
-        """Keep events that have just been stored, and wake who waits; what is missing before them is read."""
+        """Keep events that have just been stored, and wake the subscribers, who read what is missing before them."""
         if not events:
             self.notify()
             return
@@ -81,7 +81,7 @@ class _Channel:
         self._wake()
 
     def extend(self, events: list[RunEvent]) -> None:
-        """Keep events that are stored and touch what is kept; behind a gap, begin anew."""
+        """Add stored events to the recent ones; if there is a gap between them, drop the older ones."""
         if self.recent and events[0].seq > self.recent[-1].seq + 1:
             self._forget(len(self.recent))
         older, newer = [], events
@@ -104,7 +104,7 @@ class _Channel:
 
 
 def _first_of(events: list[RunEvent]) -> list[RunEvent]:
-    """Return as many events as a subscriber that does not read may keep alive, one at least."""
+    """Return the first events, as many as a subscriber may hold while its consumer is busy, but at least one."""
     size = 0
     for count, event in enumerate(events, 1):
         size += len(event.data_json)
@@ -114,14 +114,14 @@ def _first_of(events: list[RunEvent]) -> list[RunEvent]:
 
 
 class EventFeed:
-    """Streams of events, and waiting for runs that execute elsewhere.
+    """Streams events, and waits for the ends of runs that execute elsewhere.
 
-    A subscriber is a cursor: it takes what is recent from a buffer that all subscribers of its run share, reads what is
-    older from the store, together with those who stand at the same place, then waits. A slow one costs nothing, a late
-    one misses nothing.
+    A subscriber is a cursor. It takes recent events from a buffer that all subscribers of its run share, reads older
+    ones from the store, in one read with all subscribers at the same place, and then waits. A slow subscriber costs
+    nothing, and a late one misses nothing.
 
     Args:
-        store: Where events are read.
+        store: Where events are read from.
         state: The open manager.
     """
 
@@ -131,28 +131,28 @@ class EventFeed:
         self._channels: dict[int, _Channel] = {}
         self._closed = False
         self._reading = 0
-        self._quiet = asyncio.Event()  # nobody reads any more, and the manager is closed
+        self._quiet = asyncio.Event()  # set when the manager is closed and nobody reads any more
 
     def __len__(self) -> int:
-        """How many runs are watched."""
+        """Return how many runs are watched."""
         return len(self._channels)
 
     def leftovers(self) -> dict[str, object]:
-        """Tell what is still remembered."""
+        """Report the runs that are still watched."""
         return {"channels": len(self)}
 
     def notify(self, run_id: int) -> None:
-        """Wake who watches a run: something about it has been committed."""
+        """Wake the subscribers of a run: something about it has been committed."""
         if (channel := self._channels.get(run_id)) is not None:
             channel.notify()
 
     def publish(self, run: Run, said: Sequence[NewEvent], seqs: range) -> None:
-        """Give what has just been stored to who watches a run: it need not be read again.
+        """Give events that have just been stored to the run's subscribers, who need not read them then.
 
         Args:
-            run: Whose events they are.
+            run: The run whose events they are.
             said: The events.
-            seqs: What the last of them got, by this commit; the others, if any, were stored before.
+            seqs: The ``seq`` of each event that this commit stored: the last ones of ``said``. The others are older.
         """
         if (channel := self._channels.get(run.id)) is not None:
             new = said[len(said) - len(seqs) :]
@@ -164,12 +164,12 @@ class EventFeed:
             )
 
     def notify_all(self) -> None:
-        """Wake everybody: another process has committed something."""
+        """Wake all subscribers: something has been committed, perhaps about their run."""
         for channel in tuple(self._channels.values()):
             channel.notify()
 
     async def aclose(self) -> None:
-        """End every subscriber; one that was waiting gets what is stored by now, if it takes it at once."""
+        """End every subscriber; one that is waiting first gets what is stored by now, if it reads it at once."""
         self._closed = True
         self.notify_all()
         if self._reading:
@@ -179,7 +179,7 @@ class EventFeed:
 
     @contextmanager
     def watch(self, run_id: int) -> Generator[_Channel]:
-        """Be woken by commits about a run."""
+        """Give the channel of a run, which commits about the run wake."""
         channel = self._channels.setdefault(run_id, _Channel())
         channel.subscribers += 1
         self._state.interest.set()
@@ -191,9 +191,9 @@ class EventFeed:
                 self._channels.pop(run_id, None)
 
     async def stream(self, run_id: int, *, after: int) -> AsyncIterator[RunEvent]:
-        """Give a run's events from ``after + 1`` on, in order, as they are stored; end behind the terminal one.
+        """Yield a run's events from ``after + 1`` on, in order, as they are stored; end after the terminal one.
 
-        Cancelling it, or leaving the loop, costs nothing.
+        Cancelling the stream, or leaving the loop early, does no harm.
 
         Raises:
             RunNotFound: There is no such run, or it has been pruned meanwhile.
@@ -212,7 +212,7 @@ class EventFeed:
                         return
 
     async def _next(self, channel: _Channel, run_id: int, cursor: int) -> list[RunEvent]:
-        """Wait for events behind a cursor; empty if the run has ended and there are none."""
+        """Wait for events after a cursor; return none if the run has ended and there are no more."""
         self._reading += 1
         try:
             while True:
@@ -227,7 +227,7 @@ class EventFeed:
                         events = await self._read(channel, run_id, cursor)
                 if events or channel.ended:
                     return events
-                if self._closed and channel.version == version:  # what was read is all there is
+                if self._closed and channel.version == version:  # nothing more is stored
                     raise ManagerClosed(f"the manager was closed while the events of run {run_id} were being read")
                 await channel.wait_newer(version)
         except StoreUnavailable:
@@ -242,7 +242,7 @@ class EventFeed:
                 self._quiet.set()
 
     async def wait_ended(self, run_id: int) -> Run:
-        """Wait until a run has ended that executes in another process, and return its row.
+        """Wait until a run of another process has ended, and return its row.
 
         Raises:
             RunNotFound: There is no such run, or it has been pruned meanwhile.
@@ -257,7 +257,7 @@ class EventFeed:
                     run = await self._store.get_run(run_id)
                 except StoreUnavailable:
                     if self._closed:
-                        continue  # to say so
+                        continue  # the next turn raises ``ManagerClosed``
                     raise
                 if run is None:
                     raise RunNotFound(run_id)
@@ -266,14 +266,14 @@ class EventFeed:
                 await channel.wait_newer(version)
 
     async def _read(self, channel: _Channel, run_id: int, cursor: int) -> list[RunEvent]:
-        """Read behind a cursor, once for all who stand there; empty if there is nothing yet, or nothing any more."""
+        """Read the events after a cursor, once for all subscribers that stand there; return none if there are none."""
         page = channel.pages[cursor] = asyncio.get_running_loop().create_future()
         events: list[RunEvent] = []
         try:
             news = channel.news
             events = await self._store.read_events(run_id, after=cursor, limit=PAGE)
             if not events and await self._has_ended(run_id):
-                # Its last events may have been committed since the read; after the terminal row, no more come.
+                # The run's last events may have been committed since the read; after the terminal row, no more come.
                 events = await self._store.read_events(run_id, after=cursor, limit=PAGE)
                 channel.ended = not events
             channel.ended = channel.ended or bool(events and events[-1].terminal)
@@ -285,7 +285,7 @@ class EventFeed:
             return events
         finally:
             del channel.pages[cursor]
-            page.set_result(events)  # none, if that failed: then the next one tries
+            page.set_result(events)  # none if the read failed: then another subscriber tries
 
     async def _has_ended(self, run_id: int) -> bool:
         run = await self._store.get_run(run_id)

@@ -1,4 +1,4 @@
-"""Storing what runs say while they execute: in order, without delay, and again after the store was away."""
+"""Stores what runs say while they execute: in order, without delay, and again after the store was away."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from aioruns.errors import LeaseLost, StoreUnavailable
 __all__ = ["Flusher"]
 
 PAUSE: Final = 0.1
-"""Seconds until a store that was away is tried again; doubled up to ``LONGEST_PAUSE``."""
+"""Seconds before a store that was away is called again; doubled each time, up to ``LONGEST_PAUSE``."""
 LONGEST_PAUSE: Final = 2.0
 LARGEST: Final = 1000
-"""Events in one append, so that no start and no end waits long behind a talkative run."""
+"""Most events in one append, so that no start or end waits long behind a talkative run."""
 
 
 class Flusher:
     """Appends the events of runs. A run has at most one append under way, so its events keep their order.
 
     Args:
-        store: Where events go.
-        feed: The subscribers of runs, who get what is stored.
-        patience: Seconds for which the store may be away before those who wait in ``flush`` are told.
+        store: Stores the events.
+        feed: Gives stored events to the subscribers of runs.
+        patience: Seconds that the store may be away before whoever waits in ``ctx.flush`` is told.
 
     Attributes:
-        budget: What the outboxes share that are flushed here.
+        budget: What the outboxes of all these runs share.
     """
 
     def __init__(self, store: Store, feed: EventFeed, *, patience: float) -> None:
@@ -42,7 +42,7 @@ class Flusher:
         self._tasks = OwnedTasks()
 
     def start(self, live: LiveRun) -> None:
-        """Begin to store what the run has said; it goes on until there is nothing left."""
+        """Start storing what a run has said, until nothing is left."""
         self._tasks.create(self._flush(live))
 
     async def _flush(self, live: LiveRun) -> None:
@@ -55,7 +55,7 @@ class Flusher:
                 await self._append(live, outbox.take())
             except LeaseLost as error:
                 outbox.lose(error)
-                loop.call_soon(live.attempt.ask_to_end, Why.LOST)  # behind those who learn it from their flush
+                loop.call_soon(live.attempt.ask_to_end, Why.LOST)  # after whoever waits in ``flush`` has got the error
                 return
             except StoreUnavailable as error:
                 away_since = away_since or loop.time()
@@ -65,7 +65,7 @@ class Flusher:
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             away_since, pause = None, PAUSE
-            # A closed outbox is acknowledged by the commit that ends the run.
+            # The executor acknowledges a closed outbox, once the run's end is stored.
             if outbox.closed or not outbox.acknowledge():
                 return
 
@@ -75,9 +75,9 @@ class Flusher:
             part = said[start : start + LARGEST]
             seqs = await self._store.append_events(run.id, fence, part)
             self._feed.publish(run, part, seqs)
-            if live.attempt.outbox.closed:  # the rest is stored with the end
+            if live.attempt.outbox.closed:  # the run's end stores the rest
                 return
 
     def leftovers(self) -> dict[str, object]:
-        """Tell what is still under way."""
+        """Report the flushes under way and the unstored bytes."""
         return {"flushes": len(self._tasks), "bytes": self.budget.bytes}

@@ -22,20 +22,20 @@ from aioruns.errors import ManagerClosed, StoreUnavailable
 __all__ = ["NEXT", "Attempt", "LiveRun", "Phase", "Why"]
 
 REPORT_AFTER: Final = 2.0
-"""Seconds after which a function that was asked to end and has not is reported with its stack."""
+"""Seconds that a function has to end, once asked, before its stack is reported."""
 
 
 class Phase(enum.StrEnum):
     """How far an attempt has come in this process."""
 
     WAITING = "waiting"
-    """It has no task: its row is being inserted, or it waits for a slot."""
+    """The attempt has no task: the run's row is being inserted, or the run waits for a slot."""
     LAUNCHED = "launched"
-    """Its task is created and has not taken its first step. Nobody cancels it: it would never reach its clean-up."""
+    """Its task has not taken its first step. Nobody cancels the task, which would never reach its clean-up."""
     EXECUTING = "executing"
-    """Its task claims the run if that had to wait, then calls the function."""
+    """Its task claims the run if the run had to wait, then calls the function."""
     OVER = "over"
-    """Its function has ended, or will never begin. What follows is ours to finish, and nobody cancels it."""
+    """Its function has ended, or will never begin. The executor finishes what follows, and nobody cancels it."""
 
 
 NEXT: Final[Mapping[Phase, frozenset[Phase]]] = {
@@ -44,7 +44,7 @@ NEXT: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.EXECUTING: frozenset({Phase.OVER}),
     Phase.OVER: frozenset(),
 }
-"""Every change of phase that is allowed."""
+"""Every allowed change of phase."""
 
 
 class Why(enum.Enum):
@@ -62,15 +62,15 @@ class Attempt:
     It belongs to the event loop; other threads may only fill its outbox and set its cancel event.
 
     Attributes:
-        cancel_event: Set when the function is asked to end, whoever asks.
+        cancel_event: Set when anybody asks the function to end.
         outbox: What the function has said and the store has not taken.
-        context: What ``current_run()`` gives.
-        phase: How far it has come.
+        context: What ``current_run()`` returns.
+        phase: How far the attempt has come.
         asked: Why the function was asked to end, in the order of asking.
-        task: The task that executes it; kept here so that it is not garbage-collected.
+        task: The task that executes the attempt; kept here so that it is not garbage-collected.
         runner: Calls the function, once the attempt executes.
         result: What the function returned.
-        error: What it raised.
+        error: What the function raised.
     """
 
     __slots__ = (
@@ -100,17 +100,17 @@ class Attempt:
         return self.phase is Phase.OVER
 
     def enter(self, phase: Phase) -> None:
-        """Go on to another phase.
+        """Move to another phase.
 
         Raises:
-            RuntimeError: The table does not allow it.
+            RuntimeError: ``NEXT`` does not allow the change.
         """
         if phase not in NEXT[self.phase]:
             raise RuntimeError(f"an attempt that is {self.phase} cannot become {phase}")
         self.phase = phase
 
     def start_clock(self, seconds: float | None, *, grace: float) -> None:
-        """Give the function some seconds; asked to end then, it has its grace."""
+        """Ask the function to end after ``seconds``, if not None; it then has ``grace`` seconds."""
         if seconds is not None:
             self._limit = _later(seconds, self.ask_to_end, Why.TIMED_OUT, grace)
 
@@ -125,7 +125,7 @@ class Attempt:
         self.cancel_event.set()
         if not grace:
             self._cancel()
-        elif self._grace is None:  # asked again meanwhile, it has no less time
+        elif self._grace is None:  # asking again does not shorten the grace
             self._grace = _later(grace, self._cancel)
         if self._report is None:
             self._report = _later(REPORT_AFTER + grace, self.report_stack)
@@ -145,11 +145,11 @@ class Attempt:
             )
 
     def stack(self) -> str:
-        """Format where the function is now."""
+        """Format the function's stack."""
         return "" if self.runner is None else self.runner.stack()
 
     def end(self) -> None:
-        """Note that the function has ended, or will never begin: nothing is asked of it any more."""
+        """Note that the function has ended or will never begin, and cancel the timers."""
         if not self.over:
             self.enter(Phase.OVER)
         for timer in (self._limit, self._grace, self._report):
@@ -161,19 +161,19 @@ class LiveRun:
     """A run that executes or waits in this process. It belongs to the event loop.
 
     Args:
-        work: What is to be done.
-        attempt: The attempt at doing it.
-        values: Context variables that were copied from the starter.
+        work: What the run executes.
+        attempt: The attempt at executing it.
+        values: Context variables that were copied from the starter, with their values.
 
     Attributes:
-        run: The row as it was last seen, once there is one.
-        inserted: Whether there is.
-        abandoned: Its starter went away before it had an answer.
-        has_slot: Whether it counts towards ``max_running``.
-        cancel_requested_at: When somebody first asked to cancel it; microseconds.
-        cancel_reason: Why.
+        run: The row as last seen, once it has been inserted.
+        inserted: Whether it has been.
+        abandoned: Whether the start was cancelled before it returned.
+        has_slot: Whether the run counts towards ``max_running``.
+        cancel_requested_at: When somebody first asked to cancel the run; microseconds.
+        cancel_reason: The reason that was given then.
         ended: Set when there is nothing more to wait for: the end is stored, or ``failure`` says why it is not.
-        failure: Why the end could not be stored so far.
+        failure: Why the end is not stored so far.
     """
 
     __slots__ = (
@@ -198,7 +198,7 @@ class LiveRun:
         self.failure: StoreUnavailable | ManagerClosed | None = None
 
     def attach(self, run: Run) -> None:
-        """Note the row that was inserted for it."""
+        """Note the row that was inserted for the run."""
         self.run = run
         self.inserted = True
         self.attempt.outbox.owner = self
@@ -207,16 +207,16 @@ class LiveRun:
 
     @property
     def fence(self) -> Fence:
-        """What allows this manager to write for it."""
+        """What allows this manager to write for the run."""
         return Fence(self.run.manager_id, self.run.attempt)
 
     @property
     def waits(self) -> bool:
-        """Whether its row is ``pending`` and nobody has begun to claim it."""
+        """Whether the row is ``pending`` and the run's task has not begun to claim it."""
         return self.run.status is RunStatus.PENDING and self.attempt.phase in (Phase.WAITING, Phase.LAUNCHED)
 
     def request_cancel(self, *, at: int, reason: str | None) -> None:
-        """Ask the function to end because a user said so. Asking again cancels the task again."""
+        """Ask the function to end, because somebody cancels the run. Asking again cancels the task again."""
         if self.attempt.over:
             return
         if self.cancel_requested_at is None:
@@ -230,7 +230,7 @@ class LiveRun:
         self.ended.set()
 
     def outcome(self) -> Run:
-        """Return the row of a run that has ended.
+        """Return the row, once ``ended`` is set.
 
         Raises:
             StoreUnavailable: The end could not be stored so far.
@@ -242,5 +242,5 @@ class LiveRun:
 
 
 def _later(seconds: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
-    """Call back in a clean context: a timer must not keep that of a run alive."""
+    """Call back in an empty context, because a timer must not keep a run's context alive."""
     return asyncio.get_running_loop().call_later(seconds, callback, *args, context=contextvars.Context())

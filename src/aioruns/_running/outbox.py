@@ -1,4 +1,4 @@
-"""What a run has said and the store has not taken yet: bounded, in order, safe to fill from any thread."""
+"""Holds what a run has said until the store has taken it: bounded, in order, safe to fill from any thread."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ log = logging.getLogger("aioruns")
 __all__ = ["Budget", "Outbox"]
 
 MAX_EVENTS: Final = 10_000
-"""Unstored events that one run may have."""
+"""Most unstored events of one run."""
 MAX_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of unstored events that one run may have."""
+"""Most bytes of unstored events of one run."""
 MAX_TOTAL_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of unstored events that all runs of a manager may have together."""
+"""Most bytes of unstored events of all runs of a manager together."""
 _OVERHEAD: Final = 200
-"""Bytes that an unstored event takes beside its data; limits the number of events of all runs together."""
+"""Bytes that each unstored event counts beside its data, so that the total limits the number of events as well."""
 
 
 _Said = tuple[int, str, str]
-"""When something was said, its kind, its data; it has an ordinal when it is taken."""
+"""The time, kind and data of an event. It gets its ordinal when it is taken."""
 
 
 _NOTHING: Final[list[_Said]] = []
-"""What all have said that have said nothing; nobody appends to it."""
+"""Shared by all outboxes that hold no events; nobody appends to it."""
 
 
 class Budget:
-    """What the outboxes of one manager share: who empties them, in which event loop, and the bytes of unstored events.
+    """What the outboxes of one manager share: the callback that empties them, its event loop, and a count of bytes.
 
     Args:
         on_filled: Called in the event loop with the owner of an outbox when there is something to take.
@@ -45,7 +45,7 @@ class Budget:
         self.on_filled: Callable[[Any], None] = on_filled
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.loop_thread: int = threading.get_ident()
-        self.lock: threading.RLock = threading.RLock()  # a finalizer may log while its own thread is in here
+        self.lock: threading.RLock = threading.RLock()  # reentrant: a finalizer may log while its thread holds the lock
         self.changed: threading.Condition = threading.Condition(self.lock)
         self.bytes: int = 0
         self._waiting = 0
@@ -59,7 +59,7 @@ class Budget:
             self._waiting -= 1
 
     def wake(self) -> None:
-        """Let threads that wait for room look again; the lock is held."""
+        """Wake the threads that wait for room; the caller holds the lock."""
         if self._waiting:
             self.changed.notify_all()
 
@@ -67,15 +67,15 @@ class Budget:
 class Outbox:
     """The unstored events of one run.
 
-    Any thread may ``put``; everything else belongs to the event loop. What ``take`` returned is returned again until
-    it is acknowledged, with the same ordinals, so that a retry after a lost acknowledgement stores nothing twice.
+    Any thread may ``put``; everything else belongs to the event loop. ``take`` returns the same events, with the same
+    ordinals, until they are acknowledged, so that a retry after a lost answer stores nothing twice.
 
     Args:
         budget: Shared by all runs of the manager.
 
     Attributes:
-        owner: Whose it is: the run that has begun, until it has ended. Before and after, neither refers to the other in
-            a circle that only the garbage collector could break.
+        owner: The run, from its insert to its end. At other times None: the two would form a reference cycle that only
+            the garbage collector could break.
     """
 
     __slots__ = (
@@ -103,11 +103,11 @@ class Outbox:
         self.owner: object = None
         self._budget = budget
         self._said: list[_Said] = _NOTHING
-        self._progress: tuple[str | None, _Said] | None = None  # the newest that is not taken, and its step
+        self._progress: tuple[str | None, _Said] | None = None  # the newest one not taken, and its step
         self._taken: Sequence[NewEvent] = ()
         self._bytes = self._taken_bytes = 0
         self._ordinal = self._dropped = 0
-        # Flushes wait for counts: everything said up to a point is stored, whatever was coalesced or dropped.
+        # A flush waits for a count: everything said up to it has been stored, or was replaced.
         self._said_count = self._taken_count = self._stored_count = 0
         self._flushes: tuple[tuple[int, asyncio.Future[None]], ...] = ()
         self._signalled = self._closed = self._late = False
@@ -115,20 +115,20 @@ class Outbox:
         self._error: Exception | None = None
 
     def put(self, kind: str, data: str, *, droppable: bool) -> None:
-        """Say something. After the run has ended, nothing happens.
+        """Add an event; after the run has ended, ignore it.
 
-        On the event loop's thread, a full outbox drops what is droppable; on any other thread the caller waits for
-        room.
+        A full outbox drops a droppable event that comes from the event loop's thread, and blocks any other thread until
+        there is room.
 
         Raises:
             StoreUnavailable: The outbox is full and the event is not droppable.
-            LeaseLost: The run belongs to another manager and the event is not droppable.
+            LeaseLost: Another manager owns the run, and the event is not droppable.
         """
         with self._budget.lock:
             self._put(kind, data, droppable=droppable)
 
     def put_progress(self, step: str | None, data: str) -> None:
-        """Say how far the run has come; replaces progress of the same step that is not on its way to the store yet."""
+        """Add progress; it replaces progress of the same step that has not been taken."""
         with self._budget.lock:
             if self._progress is not None and self._progress[0] == step:
                 self._forget(self._progress[1])
@@ -184,7 +184,7 @@ class Outbox:
         self._budget.bytes += size
 
     def _forget(self, said: _Said) -> None:
-        # The newest progress is near the end: everything behind it was said since the last commit.
+        # Search from the end: behind the newest progress there are only events that were said since.
         for index in range(len(self._said) - 1, -1, -1):
             if self._said[index] is said:
                 del self._said[index]
@@ -201,7 +201,7 @@ class Outbox:
             self._budget.loop.call_soon_threadsafe(self._budget.on_filled, self.owner)
 
     def take(self) -> Sequence[NewEvent]:
-        """Return what is to be stored next, in order; empty if there is nothing."""
+        """Return the events to store next, in order; empty if there are none."""
         with self._budget.lock:
             if not self._taken:
                 self._take_all()
@@ -209,11 +209,11 @@ class Outbox:
 
     @property
     def closed(self) -> bool:
-        """Whether the run has ended: what is left is stored with its end."""
+        """Whether the run has ended; the events that are left are stored with its end."""
         return self._closed
 
     def take_rest(self) -> Sequence[NewEvent]:
-        """Close the outbox and return all that is unstored, for the commit that ends the run."""
+        """Close the outbox and return all unstored events, for the commit that ends the run."""
         with self._budget.lock:
             self._closed = True
             self._take_all()
@@ -236,7 +236,7 @@ class Outbox:
         self._taken = [*self._taken, *events]
 
     def acknowledge(self) -> bool:
-        """Note that what was taken is stored, and tell whether there is more to take."""
+        """Note that the taken events are stored; return whether there are more to take."""
         with self._budget.lock:
             self._taken = ()
             self._count(-self._taken_bytes)
@@ -244,18 +244,18 @@ class Outbox:
             self._stored_count = self._taken_count
             self._budget.wake()
             more = bool(self._said or self._dropped)
-            self._signalled = more  # until now, puts had no need to signal: whoever acknowledges goes on taking
+            self._signalled = more  # if there are more, the caller takes them, and ``put`` need not signal
         self._error = None
         self._resolve_flushes()
         return more
 
     def fail(self, error: Exception) -> None:
-        """Tell everyone who waits in ``flush`` why nothing is being stored; the events stay, to be taken again."""
+        """Make waiting calls of ``flush`` raise an error; the events stay, to be taken again."""
         self._error = error
         self._resolve_flushes()
 
     def lose(self, error: LeaseLost) -> None:
-        """Close the outbox of a run that belongs to another manager; who waits for it is told."""
+        """Close the outbox of a run that another manager owns now; waiting calls of ``flush`` raise the error."""
         self._lost = error
         self.take_rest()
         self.fail(error)
@@ -280,7 +280,7 @@ class Outbox:
 
         Raises:
             StoreUnavailable: The store has been away for too long; the events are kept.
-            LeaseLost: The run belongs to this manager no longer.
+            LeaseLost: Another manager owns the run now.
         """
         if self._lost is not None:
             raise self._lost

@@ -1,4 +1,4 @@
-"""How an attempt ended: what its function came to, made into what is stored. Decisions only, no I/O."""
+"""Decides how an attempt ended, and what is stored of that. No I/O."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ log = logging.getLogger("aioruns")
 
 
 def decide(live: LiveRun, *, stopping: bool, redact: Redact) -> Ending:
-    """Decide how a run ended, whatever its function returned or raised: code of these values runs meanwhile.
+    """Decide how a run ended, even if the returned value or the exception has code that raises.
 
     Args:
         live: The run; its function is over.
-        stopping: Whether its manager stops, or the event loop is being torn down.
-        redact: Takes out of errors what must not be shown.
+        stopping: Whether its manager is stopping, or the event loop is being torn down.
+        redact: Removes from errors what must not be shown.
     """
-    for _ in range(2):  # once more: what was raised may have been a second interrupt from the keyboard
+    for _ in range(2):  # twice: the first error may have been another interrupt from the keyboard
         try:
             return _decide(live, stopping=stopping, redact=redact)
         except BaseException:  # noqa: BLE001 - the value's own code, which may raise anything
             continue
-    # What was raised is not shown: showing it may raise again.
+    # Do not show what was raised: that may raise again.
     log.warning("run %s ended with a value or an exception that cannot be looked at", live.run.id)
     live.attempt.error = RuntimeError("the function ended with a value or an exception that cannot be looked at")
     return _decide(live, stopping=stopping, redact=redact)
@@ -69,7 +69,7 @@ def _decide(live: LiveRun, *, stopping: bool, redact: Redact) -> Ending:
 def _describe(
     live: LiveRun, status: RunStatus, error: BaseException | None, redact: Redact
 ) -> tuple[str | None, str | None]:
-    """Give the error and the traceback to store; an exception that did not decide the status goes to the log."""
+    """Return the error and traceback to store; log an exception that did not decide the status in the run's stream."""
     if error is None:
         return None, None
     if status is RunStatus.FAILED:
@@ -90,6 +90,6 @@ def _timeout_error(live: LiveRun, error: BaseException) -> BaseException:
 
 
 def without_own_frames(error: BaseException) -> BaseException:
-    """Take our frames from the traceback of an exception that is being handled: they hold the run, which keeps it."""
-    # Not by its own attributes: an exception may have others in their place.
+    """Remove our frames, which refer to the run, from the traceback of the exception that is being handled."""
+    # The run keeps the exception, so they would form a cycle. An exception may override `with_traceback`.
     return BaseException.with_traceback(error, skip_own_frames(sys.exc_info()[2]))

@@ -1,4 +1,4 @@
-"""Prune: old finished runs are deleted, a few at a time, so that starts get in between."""
+"""Deletes old finished runs, a few at a time, so that starts can come in between."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from aioruns.errors import ConfigurationError
 __all__ = ["prune"]
 
 BATCH: Final = 500
-"""Runs that are deleted in one transaction, at most; the store deletes fewer where that takes long."""
+"""Most runs deleted in one transaction; the store deletes fewer where that takes long."""
 
 
 async def prune(store: Store, older_than: timedelta, feed: EventFeed) -> int:
-    """Delete runs that ended longer ago than this; wake everybody, since somebody may be reading one of them.
+    """Delete runs that ended longer ago than this, and wake all subscribers, who may be reading one of them.
 
-    Cancelled, it has deleted some.
+    If the call is cancelled, some of the runs are deleted.
 
     Raises:
         ConfigurationError: ``older_than`` is negative.

@@ -1,4 +1,4 @@
-"""Reading rows: never one that is being started here and is not registered yet; and waiting for runs to end."""
+"""Reads rows, but none of a run that is still being registered here; waits for runs to end."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MAX_COUNTED: Final = 1_000_000
 
 
 class Reader:
-    """Reads runs. A row that it returned can be cancelled, and is the current one of its key.
+    """Reads runs. A run of this manager that it returns can be cancelled, and is the current one of its key.
 
-    The commit of a start happens on a thread, so its row can be read before the registry has it: whoever meets such a
-    row waits for the start section and reads again.
+    The store commits a start on a thread, so its row can be read before the run is registered. A reader that meets such
+    a row waits for the start section and reads again.
 
     Args:
-        store: Where rows are read.
+        store: Where rows are read from.
         registry: The runs that execute or wait here.
         feed: Waits for the end of a run that executes in another process.
     """
@@ -52,7 +52,7 @@ class Reader:
         return await self._one(lambda: self._store.get_active_run(key))
 
     async def holder_or_latest(self, key: str) -> Run | None:
-        """Read the run that holds a key, else the newest one that had it."""
+        """Read the run that holds a key, or else the newest run with that key."""
         return await self.holder(key) or await self._one(lambda: self._store.get_latest_run(key))
 
     async def page(self, where: RunFilter, *, limit: int, before: int | None, summary: bool) -> list[Run]:
@@ -84,7 +84,7 @@ class Reader:
         """Wait until a run has ended, here or elsewhere; ``timeout`` seconds at most.
 
         Raises:
-            TimeoutError: It has not ended in time.
+            TimeoutError: The run has not ended in time.
         """
         live = live or self._registry.get(run_id)
         if live is None:

@@ -1,4 +1,4 @@
-"""Rescue: the runs of dead processes are ended without an operator, at open and from time to time."""
+"""Ends the runs of dead processes without an operator, at open and every two seconds."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ INTERVAL: Final = 2.0
 
 
 async def rescue(store: Store, feed: EventFeed) -> None:
-    """End the runs of managers that have died, and wake who watches them.
+    """End the runs of managers that have died, and wake all subscribers.
 
-    Cancelled, it may have rescued some; the rest is for the next look.
+    If the call is cancelled, the next one rescues the runs that are left.
     """
     try:
         for number, run_id in enumerate(await store.rescue_orphans(now=now_micros), 1):
             log.warning("run %s was interrupted: its process ended without finishing it", run_id)
-            if number % 100 == 0:  # handlers take their time
+            if number % 100 == 0:  # logging handlers take their time
                 await asyncio.sleep(0)
     finally:
         feed.notify_all()

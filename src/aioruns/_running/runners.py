@@ -1,4 +1,4 @@
-"""How functions are called, one runner for each kind: a coroutine in its run's task, a plain function in a thread."""
+"""Runners, which call functions: a coroutine in the task of its run, a plain function in a thread."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class Outlasted(Exception):
 
 
 class Runner(Protocol):
-    """Calls one function, cancels it as far as its kind can be cancelled, and knows where it stands."""
+    """Calls one function, cancels it as far as its kind can be cancelled, and shows its stack."""
 
     @property
     def thread(self) -> Thread | None:
-        """The thread that the function has for itself, if it has one."""
+        """The function's own thread, if it has one."""
         ...
 
     def run(self, work: Work) -> Awaitable[Any]:
-        """Call the function; give what is to be awaited for its result."""
+        """Call the function; return an awaitable that gives its result."""
         ...
 
     def cancel(self) -> None:
-        """Cancel the function, which has been asked to end by its event."""
+        """Cancel the function, whose cancel event is set already."""
         ...
 
     def stack(self) -> str:
-        """Format where the function is now."""
+        """Format the function's stack."""
         ...
 
 
@@ -66,7 +66,7 @@ class CoroutineRunner:
 
 
 class ThreadRunner:
-    """Calls a plain function in a thread, which is not taken for ended while it executes, and can only be asked to end.
+    """Calls a plain function in a thread, which can only be asked to end, and waits until it has ended.
 
     Args:
         name: Name of the thread.
@@ -95,7 +95,7 @@ class ThreadRunner:
             try:
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
-                torn = True  # nobody else cancels this task: the event loop is going away
+                torn = True  # only the teardown of the event loop cancels this task
                 self._cancel_event.set()
             if torn and self._given_up.done() and not thread.ended.done():
                 raise Outlasted
@@ -112,7 +112,7 @@ class ThreadRunner:
 
 
 def _frames(awaited: Any) -> Iterator[FrameType]:
-    """Follow what a suspended coroutine awaits, down to where it stands; ``Task.get_stack`` gives only the first."""
+    """Yield the frames of a suspended coroutine and of what it awaits; ``Task.get_stack`` gives only the first."""
     while awaited is not None:
         for prefix in ("cr", "gi", "ag"):
             frame = getattr(awaited, f"{prefix}_frame", None)

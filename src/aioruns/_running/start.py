@@ -1,4 +1,4 @@
-"""Starting a run: check everything that can be wrong, then the section: row, event, current id, task."""
+"""Starts runs: checks all that can be wrong, then, in the start section, stores the row and creates the task."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ __all__ = ["StartRequest", "Starter", "check_start"]
 
 
 class StartRequest(Struct, kw_only=True):
-    """A start about which nothing can be wrong any more.
+    """A start that has passed every check.
 
     Attributes:
-        work: What is to be done.
+        work: What the run executes.
         timeout: Seconds one attempt may execute, or None.
-        retry_of: The run that it does once more, or None.
+        retry_of: Id of the run that this one repeats, or None.
     """
 
     work: Work
@@ -52,10 +52,10 @@ class StartRequest(Struct, kw_only=True):
     retry_of: int | None
 
     def check_shared(self, run: Run) -> None:
-        """Accept the run that stands in the way, or say why it cannot be shared.
+        """Accept an existing run in place of a new one, or raise why it cannot be shared.
 
         Raises:
-            RunConflict: It holds the key, and is not to be joined.
+            RunConflict: The run holds the key, and cannot be joined.
             ConfigurationError: The idempotency key belongs to another job.
         """
         same_job = run.job == self.work.name
@@ -84,18 +84,18 @@ def check_start(
     """Check everything that can be wrong with a start.
 
     Args:
-        call: What the user gave to be run.
-        jobs: The jobs whose names are taken.
+        call: The job's call or the coroutine to run.
+        jobs: The manager's jobs by name.
         key: As for ``RunManager.start_run``, like the rest.
         on_conflict: What to do if the key is held.
         idempotency_key: Name of this start.
         timeout: Seconds one attempt may execute.
         tags: Labels.
         triggered_by: Who or what starts it.
-        retry_of: The run that it does once more.
+        retry_of: Id of the run that the new one repeats.
 
     Raises:
-        ConfigurationError: Something makes no sense, or cannot be stored.
+        ConfigurationError: A parameter makes no sense, or cannot be stored.
     """
     if on_conflict not in ("reject", "join"):
         raise ConfigurationError(f"on_conflict={on_conflict!r} is unknown; use 'reject' or 'join'")
@@ -126,18 +126,18 @@ def check_start(
 
 
 class Starter:
-    """Starts runs, each in a section that no caller can tear.
+    """Starts runs, each in a section that its caller cannot interrupt.
 
     Args:
-        store: Where rows go; its unique index decides who holds a key.
+        store: Stores the rows; its unique index decides who holds a key.
         state: The open manager, which will execute the runs.
         registry: Where runs are registered.
-        capacity: Who may execute at once.
+        capacity: The slots for runs that execute.
         executor: Begins runs.
-        canceller: Cancels runs whose starters went away.
-        watcher: Looks for rows of which it is not known whether they were inserted.
+        canceller: Cancels the runs of abandoned starts.
+        watcher: Looks for rows that a failed insert may have left.
         budget: What the outboxes of the runs share.
-        redact: Takes out of what runs say what must not be shown.
+        redact: Removes from what runs say what must not be shown.
         context_vars: Context variables that are copied from the starter into its run.
     """
 
@@ -171,7 +171,7 @@ class Starter:
     async def start(self, request: StartRequest) -> tuple[Run, LiveRun | None]:
         """Start a run, or find the one to join; return its row, and the run if it executes or waits here.
 
-        Cancelled, the section goes on without its caller; then the run that it has inserted is cancelled.
+        If the caller is cancelled, the section goes on without it, and the run that it has inserted is cancelled.
 
         Raises:
             RunConflict: The key is held by another run.
@@ -191,7 +191,7 @@ class Starter:
             self._abandoned.create(self._cancel_abandoned(live, section))
             raise
         if live.inserted and section.exception() is not None:
-            await live.ended.wait()  # until its row is failed, or cannot be stored at present
+            await live.ended.wait()  # until its failure is stored, or cannot be at present
         answer = section.result()
         assert answer is not None
         run, inserted = answer
@@ -200,10 +200,10 @@ class Starter:
         return run, live if live.inserted else self._registry.get(run.id)
 
     async def _section(self, live: LiveRun, request: StartRequest) -> tuple[Run, bool] | None:
-        """Insert the row, register the run's event and current id, create its task; None if nobody wants it any more.
+        """Insert the row, register the run and create its task; return None if the caller has gone before the insert.
 
-        It is executed by a task of the manager's own, which no caller can cancel: neither a shield nor a scope of anyio
-        protects from every way of cancelling. Only the teardown of the event loop cancels it.
+        A task of the manager's own executes this, because neither a shield nor a scope of anyio protects from every way
+        of cancelling. Only the teardown of the event loop cancels that task.
         """
         try:
             async with self._registry.key_lock(request.key):
@@ -212,16 +212,16 @@ class Starter:
                 status = RunStatus.RUNNING if self._capacity.reserve(live) else RunStatus.PENDING
                 (run, inserted), _ = await insist(partial(self._store.insert_run, self._row(request, status)))
                 # No await from here on: whoever reads the row finds the run registered.
-                if inserted and run.active:  # its answer may have been lost, and somebody has ended it meanwhile
+                if inserted and run.active:  # not active if an answer was lost and somebody ended it meanwhile
                     live.attach(run)
-                    self._registry.add(live)  # its cancel event, and the current id of its key
-                    self._executor.begin(live)  # its task, or its place in line
+                    self._registry.add(live)  # from here on, cancel reaches it, and its key has a current id
+                    self._executor.begin(live)  # creates its task, or puts it in line
                 return run, inserted
         except BaseException as error:
             if live.inserted:
                 self._executor.end_unbegun(live, error)
             else:
-                self._watcher.suspect()  # the row may have been stored nevertheless
+                self._watcher.suspect()  # the row may have been stored all the same
             raise
         finally:
             if not live.inserted:
@@ -236,13 +236,13 @@ class Starter:
             section.exception()
 
     async def _cancel_abandoned(self, live: LiveRun, section: asyncio.Task[Any]) -> None:
-        """Cancel a run whose starter went away; the key is free again by then, and others may have joined the run."""
+        """Cancel the run of an abandoned start, once its section is over; others may have joined the run by then."""
         await until_done(section)
         if live.inserted and section.exception() is None:
             await self._canceller.cancel_abandoned(live.run.id)
 
     def _copied_values(self) -> list[tuple[ContextVar[Any], Any]]:
-        """Copy the context variables that are to be passed on, in the context of who starts."""
+        """Copy the values of ``context_vars`` from the context of the caller."""
         if not self._context_vars:
             return []
         here = copy_context()
@@ -254,7 +254,7 @@ class Starter:
             token=next(self._tokens),
             job=request.work.name,
             status=status,
-            created_at=now_micros(),  # not before the last run of its key has ended
+            created_at=now_micros(),  # read late, when the last run of its key has ended
             key=request.key,
             idempotency_key=request.idempotency_key,
             join=request.on_conflict == "join",
@@ -266,5 +266,5 @@ class Starter:
         )
 
     def leftovers(self) -> dict[str, object]:
-        """Tell what is still under way."""
+        """Report the abandoned starts under way."""
         return {"abandoned": len(self._abandoned)}

@@ -1,4 +1,4 @@
-"""The open manager as its roles know it: who it is, and how far it is from closing."""
+"""What the roles know of their open manager: its id, and how far its closing has come."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class ManagerState:
     """What all roles of one open manager share.
 
     Attributes:
-        manager_id: A fresh id, never used again; it owns the runs.
+        manager_id: The id, never used again, by which the manager owns its runs.
         keeper: The task that serves the manager from open to close. Only the teardown of the event loop cancels it.
-        closing: Draining is over; functions are being asked to end.
-        closed: Nothing begins and nothing is stored any more.
-        left_behind: Functions that did not end outlast the manager and keep its lease.
+        closing: Whether draining is over, so that functions are asked to end.
+        closed: Whether the manager has stopped beginning runs and storing.
+        left_behind: Whether functions outlast the manager, which keeps its lease until they end.
         interest: Set when there is something to watch the store for: a run here, a subscriber, a doubtful insert.
     """
 
@@ -31,5 +31,5 @@ class ManagerState:
     @property
     def stopping(self) -> bool:
         """Whether the manager is past draining, or the event loop is being torn down."""
-        # A teardown cancels every task before any of them goes on, so whoever asks first gets the right answer.
+        # A teardown cancels every task before any of them goes on, so even the first to ask gets the right answer.
         return self.closing or (self.keeper is not None and self.keeper.cancelling() > 0)

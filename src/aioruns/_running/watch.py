@@ -1,4 +1,4 @@
-"""What other processes do to the runs here: cancel requests, rescues; and rows here that nobody executes."""
+"""Watches what other processes do to the runs here, and finds rows of this manager that nobody executes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from aioruns.errors import LeaseLost, StoreUnavailable
 __all__ = ["Watcher"]
 
 PAUSE: Final = 0.5
-"""Seconds until a store that was away is looked at again."""
+"""Seconds before the watcher looks again at a store that was away."""
 PIECE: Final = 1000
-"""Runs that are looked at together."""
+"""Most runs that one call of the store compares."""
 
 
 class Watcher:
@@ -29,11 +29,11 @@ class Watcher:
 
     Args:
         store: The store.
-        state: The open manager, whose runs these are.
+        state: The open manager, which owns the runs here.
         registry: The runs that execute or wait here.
-        feed: The subscribers here, also of runs of other processes.
-        executor: Ends a run here that the store has ended while it waited.
-        canceller: Carries a cancel request to a run here.
+        feed: Wakes the subscribers here, also those of runs of other processes.
+        executor: Withdraws a run that was waiting here when its row was ended.
+        canceller: Passes a cancel request on to a run here.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class Watcher:
         self._trusting = False
 
     def suspect(self) -> None:
-        """Look for rows here that nobody executes: an insert has failed in a way that may have left one."""
+        """Look for strays: a failed insert may have left a row of this manager that nobody executes."""
         self._doubts += not self._trusting
         self._state.interest.set()
 
     def trust(self) -> None:
-        """Look for such rows no more; a stray that is left is for whoever rescues."""
+        """Look for strays no more; another manager will rescue those that are left."""
         self._trusting = True
         self._doubts = 0
 
@@ -76,17 +76,16 @@ class Watcher:
                 await self.resolve_doubts()
                 if await self._store.wait_changed() or look_again:
                     self._feed.notify_all()
-                    starting = bool(
-                        self._registry.sections
-                    )  # then it may be about a run that is stored and not registered yet
+                    # The change may be about a run that is stored and not registered yet: then look again.
+                    starting = bool(self._registry.sections)
                     await self.look()
                     look_again = starting
             except StoreUnavailable:
-                look_again = True  # there may have been a change, and its news are lost, or what was looked for
+                look_again = True  # the watcher may have missed a change, or a part of it
                 await asyncio.sleep(PAUSE)
 
     async def look(self) -> None:
-        """Compare the runs here with their rows, some at a time."""
+        """Compare the runs here with their rows, ``PIECE`` at a time."""
         here = [live.run.id for live in self._registry]
         for start in range(0, len(here), PIECE):
             changed = await self._store.changed_runs(self._state.manager_id, here[start : start + PIECE])
@@ -106,14 +105,14 @@ class Watcher:
             live.attempt.ask_to_end(Why.LOST)
 
     async def resolve_doubts(self) -> None:
-        """End the rows of this manager that nobody executes: what is left of inserts whose answer was lost."""
+        """End strays: rows of this manager that nobody executes, left by inserts whose answer was lost."""
         if not self._doubts:
             return
         doubts = self._doubts
         await self._registry.settle()
         rows = await self._store.owned_runs(self._state.manager_id)
         if self._registry.sections:
-            return  # a row may be about to be registered: next time
+            return  # one of the rows may be about to be registered: try again next time
         for run in rows:
             if run.id not in self._registry and not self._trusting:
                 await self._end_stray(run)
@@ -133,5 +132,5 @@ class Watcher:
             return  # it has ended meanwhile
 
     def leftovers(self) -> dict[str, object]:
-        """Tell what is still in doubt."""
+        """Report how many inserts are in doubt."""
         return {"doubts": self._doubts}

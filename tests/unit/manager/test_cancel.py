@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.bounds import patch_bounds
-from tests.insides import LAUNCH
+from tests.insides import REGISTER
 from tests.support import Puppet, eventually, hold_call, rows, statuses, turns
 
 from aioruns import (
@@ -119,21 +119,19 @@ async def test_C5_a_cooperative_cancel_is_cancelled_with_a_null_error(manager: R
 
 @pytest.mark.parametrize("kind", ["job", "stubborn", "threaded"])
 async def test_C5_a_run_that_is_cancelled_before_its_function_was_entered_never_enters_it(
-    manager: RunManager, monkeypatch: pytest.MonkeyPatch, kind: str
+    manager: RunManager, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its row can be read, and it be cancelled, before its task takes its first step; its starter wakes up later."""
-    puppet = Puppet()
-    cancels: list[asyncio.Task[Run]] = []
-    launch = getattr(*LAUNCH)
+    place, name = REGISTER
+    register, cancels = getattr(place, name), list[asyncio.Task[Run]]()
 
-    def cancel_and_launch(executor: object, live: Any) -> None:
+    def register_and_cancel(registry: Any, live: Any) -> None:
+        register(registry, live)
         cancels.append(asyncio.create_task(manager.cancel_run(live.run.id, reason="at once")))
-        launch(executor, live)
 
-    monkeypatch.setattr(*LAUNCH, cancel_and_launch)
+    monkeypatch.setattr(place, name, register_and_cancel)
+    puppet = Puppet()
     handle = await manager.start_run(getattr(puppet, kind)(1))
-    [cancel] = cancels
-    assert (await cancel).status in ("cancelling", "cancelled")  # whichever is stored by then
+    assert (await cancels[0]).status in ("cancelling", "cancelled")  # whichever is stored by then
     run = await handle.wait()
     assert (run.status, run.cancel_reason, run.error) == ("cancelled", "at once", None)
     assert [event.data["status"] async for event in handle.events()] == ["running", "cancelling", "cancelled"]
