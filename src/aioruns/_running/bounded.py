@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import CoroutineType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from aioruns._values.model import Run, RunCount, RunEvent, RunFilter
 from aioruns.abc import Ending, Fence, NewEvent, NewRun, Store
@@ -17,6 +17,7 @@ __all__ = ["BoundedStore"]
 
 log = logging.getLogger("aioruns")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 SHORTEST: Final = 2.0
@@ -47,7 +48,7 @@ class BoundedStore(Store):
         self._given_up: dict[asyncio.Task[Any], str] = {}  # the reason for each
         self._timer: asyncio.TimerHandle | None = None
 
-    async def _ask(self, call: Coroutine[Any, Any, T]) -> T:
+    async def _ask(self, verb: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs) -> T:
         task = cast("asyncio.Task[Any]", asyncio.current_task(self._loop))
         cancellations = task.cancelling()
         deadline = self._loop.time() + self._seconds
@@ -55,7 +56,7 @@ class BoundedStore(Store):
         if self._timer is None:
             self._wait_until(deadline)
         try:
-            return await call
+            return await verb(*args, **options)
         except asyncio.CancelledError:
             if task in self._given_up and task.cancelling() - 1 <= cancellations:  # nobody but us has cancelled it
                 raise StoreUnavailable(self._given_up[task]) from None
@@ -115,80 +116,81 @@ class BoundedStore(Store):
         """See ``Store``."""
         self._store.abandon_lease(manager_id)
 
-    # Bounded. These plain functions return the coroutine of `_ask`, which saves each call a coroutine.
+    # Bounded. These plain functions return the coroutine of `_ask`, which saves each call a coroutine. `_ask` makes the
+    # call, so that it maps whatever the call raises, and a call that is cancelled before its first step leaves nothing.
 
     def acquire_lease(self, manager_id: str, *, at: int) -> CoroutineType[Any, Any, None]:
         """See ``Store``."""
-        return self._ask(self._store.acquire_lease(manager_id, at=at))
+        return self._ask(self._store.acquire_lease, manager_id, at=at)
 
     def release_lease(self, manager_id: str) -> CoroutineType[Any, Any, None]:
         """See ``Store``."""
-        return self._ask(self._store.release_lease(manager_id))
+        return self._ask(self._store.release_lease, manager_id)
 
     def rescue_orphans(self, *, now: Callable[[], int]) -> CoroutineType[Any, Any, list[int]]:
         """See ``Store``."""
-        return self._ask(self._store.rescue_orphans(now=now))
+        return self._ask(self._store.rescue_orphans, now=now)
 
     def insert_run(self, new: NewRun) -> CoroutineType[Any, Any, tuple[Run, bool]]:
         """See ``Store``."""
-        return self._ask(self._store.insert_run(new))
+        return self._ask(self._store.insert_run, new)
 
     def claim_run(self, run_id: int, fence: Fence, *, at: int) -> CoroutineType[Any, Any, Run | None]:
         """See ``Store``."""
-        return self._ask(self._store.claim_run(run_id, fence, at=at))
+        return self._ask(self._store.claim_run, run_id, fence, at=at)
 
     def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> CoroutineType[Any, Any, range]:
         """See ``Store``."""
-        return self._ask(self._store.append_events(run_id, fence, events))
+        return self._ask(self._store.append_events, run_id, fence, events)
 
     def request_cancel(
         self, run_id: int, *, at: int, reason: str | None = None, unless_shared: bool = False
     ) -> CoroutineType[Any, Any, Run | None]:
         """See ``Store``."""
-        return self._ask(self._store.request_cancel(run_id, at=at, reason=reason, unless_shared=unless_shared))
+        return self._ask(self._store.request_cancel, run_id, at=at, reason=reason, unless_shared=unless_shared)
 
     def finish_run(self, run_id: int, fence: Fence, ending: Ending) -> CoroutineType[Any, Any, Run]:
         """See ``Store``."""
-        return self._ask(self._store.finish_run(run_id, fence, ending))
+        return self._ask(self._store.finish_run, run_id, fence, ending)
 
     def get_run(self, run_id: int) -> CoroutineType[Any, Any, Run | None]:
         """See ``Store``."""
-        return self._ask(self._store.get_run(run_id))
+        return self._ask(self._store.get_run, run_id)
 
     def get_active_run(self, key: str) -> CoroutineType[Any, Any, Run | None]:
         """See ``Store``."""
-        return self._ask(self._store.get_active_run(key))
+        return self._ask(self._store.get_active_run, key)
 
     def get_latest_run(self, key: str) -> CoroutineType[Any, Any, Run | None]:
         """See ``Store``."""
-        return self._ask(self._store.get_latest_run(key))
+        return self._ask(self._store.get_latest_run, key)
 
     def list_runs(
         self, where: RunFilter, *, limit: int, before: int | None, summary: bool = False
     ) -> CoroutineType[Any, Any, list[Run]]:
         """See ``Store``."""
-        return self._ask(self._store.list_runs(where, limit=limit, before=before, summary=summary))
+        return self._ask(self._store.list_runs, where, limit=limit, before=before, summary=summary)
 
     def count_runs(self, *, since: int, width: int, among: int) -> CoroutineType[Any, Any, list[RunCount]]:
         """See ``Store``."""
-        return self._ask(self._store.count_runs(since=since, width=width, among=among))
+        return self._ask(self._store.count_runs, since=since, width=width, among=among)
 
     def owned_runs(self, manager_id: str) -> CoroutineType[Any, Any, list[Run]]:
         """See ``Store``."""
-        return self._ask(self._store.owned_runs(manager_id))
+        return self._ask(self._store.owned_runs, manager_id)
 
     def changed_runs(self, manager_id: str, run_ids: Sequence[int]) -> CoroutineType[Any, Any, dict[int, Run | None]]:
         """See ``Store``."""
-        return self._ask(self._store.changed_runs(manager_id, run_ids))
+        return self._ask(self._store.changed_runs, manager_id, run_ids)
 
     def read_events(self, run_id: int, *, after: int, limit: int) -> CoroutineType[Any, Any, list[RunEvent]]:
         """See ``Store``."""
-        return self._ask(self._store.read_events(run_id, after=after, limit=limit))
+        return self._ask(self._store.read_events, run_id, after=after, limit=limit)
 
     def prune_runs(self, *, finished_before: int, limit: int, after: int = 0) -> CoroutineType[Any, Any, list[int]]:
         """See ``Store``."""
-        return self._ask(self._store.prune_runs(finished_before=finished_before, limit=limit, after=after))
+        return self._ask(self._store.prune_runs, finished_before=finished_before, limit=limit, after=after)
 
     def wait_changed(self, *, timeout: float = 1.0) -> CoroutineType[Any, Any, bool]:
         """See ``Store``."""
-        return self._ask(self._store.wait_changed(timeout=timeout))
+        return self._ask(self._store.wait_changed, timeout=timeout)

@@ -181,9 +181,9 @@ class Starter:
         attempt = Attempt(budget=self._budget, redact=self._redact)
         live = LiveRun(request.work, attempt, self._copied_values())
         section = create_task(self._section(live, request), name="aioruns-start", eager=True)
-        if not section.done():
+        if not section.done():  # an eager task whose store has answered at once
             self._registry.sections.add(section)
-            section.add_done_callback(self._registry.sections.discard)
+        section.add_done_callback(partial(self._leave, live))
         try:
             await until_done(section)
         except asyncio.CancelledError:
@@ -227,12 +227,18 @@ class Starter:
             if not live.inserted:
                 self._executor.discard(live)
 
+    def _leave(self, live: LiveRun, section: asyncio.Task[Any]) -> None:
+        """Note that a section has ended; its error is its caller's, and nobody need complain if there is none."""
+        self._registry.sections.discard(section)
+        if section.cancelled():  # perhaps before its first step, by the teardown of the event loop
+            live.work.discard()
+        else:
+            section.exception()
+
     async def _cancel_abandoned(self, live: LiveRun, section: asyncio.Task[Any]) -> None:
         """Cancel the run of an abandoned start, once its section is over; others may have joined the run by then."""
         await until_done(section)
-        if section.cancelled():  # the teardown of the event loop cancelled it before its first step
-            live.work.discard()
-        elif live.inserted and section.exception() is None:
+        if live.inserted and section.exception() is None:
             await self._canceller.cancel_abandoned(live.run.id)
 
     def _copied_values(self) -> list[tuple[ContextVar[Any], Any]]:

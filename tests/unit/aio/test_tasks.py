@@ -89,6 +89,8 @@ async def test_owned_tasks_are_not_cancelled_with_those_who_wait_for_them() -> N
     assert not task.done()
     verb.answers.set()
     assert await task == "answer"
+    await turns(1)
+    assert len(tasks) == 0
 
 
 async def test_N4_owned_tasks_outlive_garbage_collection() -> None:

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from tests.streams import within
 from tests.support import now_micros
+from tests.unit.running.roles_on_fake_store import RolesOnFakeStore, live_run
 
-from aioruns import Run, RunStatus, current_run, redact_secrets
+from aioruns import Run, RunStatus, current_run
 from aioruns._aio.threads import Thread
-from aioruns._jobs.work import work_of
-from aioruns._running.blocking import BlockWatch
-from aioruns._running.capacity import Capacity
-from aioruns._running.execute import Executor
-from aioruns._running.feed import EventFeed
-from aioruns._running.live import Attempt, LiveRun
-from aioruns._running.outbox import Budget
-from aioruns._running.registry import Registry
-from aioruns._running.state import ManagerState
-from aioruns.abc import Ending, Fence, Store
+from aioruns._running.live import LiveRun
+from aioruns.abc import Ending, Fence
 
 __all__ = [
-    "FENCE",
-    "ExecutorOnFakeStore",
-    "gives",
-    "raises",
-    "row",
-    "said",
-    "says_and_gives",
-    "task_of",
-    "thread_of",
+    "ENDED", "FENCE", "ExecutorOnFakeStore", "gives", "raises", "row", "said", "says_and_gives", "task_of", "thread_of",
     "waits",
-]
+]  # fmt: skip
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FENCE = Fence("manager", 1)
+ENDED = ["notify 7", "forget 7"]
+"""What an executor tells of a run that ends, or whose end is given up, as long as its manager is open."""
 
 
 def row(status: str = "running", *, error: str | None = None, timeout: float | None = None) -> Run:
@@ -49,29 +34,7 @@ def row(status: str = "running", *, error: str | None = None, timeout: float | N
     )  # fmt: skip
 
 
-class _Feed(EventFeed):
-    """Notes which runs it is told of before they have ended."""
-
-    told: list[str]
-    lives: dict[int, LiveRun]
-
-    def notify(self, run_id: int) -> None:
-        if not self.lives[run_id].attempt.over:
-            self.told.append(f"notify {run_id}")
-        super().notify(run_id)
-
-
-class _Registry(Registry):
-    """Notes which runs leave it."""
-
-    told: list[str]
-
-    def remove(self, live: LiveRun) -> None:
-        self.told.append(f"end {live.run.id}")
-        super().remove(live)
-
-
-class ExecutorOnFakeStore:
+class ExecutorOnFakeStore(RolesOnFakeStore):
     """An executor, and the store that it works on: of one run, in memory. The store answers as the test tells it to.
 
     Attributes:
@@ -79,28 +42,16 @@ class ExecutorOnFakeStore:
         calls: The verbs that were called, with their fences.
         endings: What was to be stored as the end.
         stored: The row as others have left it.
-        told: What the executor has told others: ``notify`` of what happens to a run, ``end`` when it forgets the run.
-        state: The open manager; ``state.closing`` tells whether it stops.
+        claimed: What a claim gives.
     """
 
-    def __init__(
-        self, *troubles: BaseException, patience: float = 60, redact: Callable[[str], str] = redact_secrets
-    ) -> None:
+    def __init__(self, *troubles: BaseException, **options: Any) -> None:
+        super().__init__(**options)
         self.troubles = list(troubles)
         self.calls: list[tuple[str, Fence | None]] = []
         self.endings: list[Ending] = []
         self.stored: Run | None = row("interrupted", error="its process died")
         self.claimed: Run | None = row("running")
-        self.told: list[str] = []
-        self.state = ManagerState()
-        store = cast("Store", self)
-        feed, registry = _Feed(store, self.state), _Registry(self.state)
-        self._lives: dict[int, LiveRun] = {}
-        feed.told = registry.told = self.told
-        feed.lives = self._lives
-        self.executor = Executor(
-            store, self.state, registry, Capacity(None), feed, BlockWatch(registry), redact=redact, patience=patience
-        )
 
     def _answer(self, verb: str, run_id: int, fence: Fence | None) -> None:
         assert run_id == 7
@@ -122,23 +73,15 @@ class ExecutorOnFakeStore:
         self._answer("get", run_id, None)
         return self.stored
 
-    def live(
-        self,
-        call: object,
-        *,
-        stored: Run | None = None,
-        values: Sequence[tuple[ContextVar[Any], Any]] = (),
-        budget: Budget | None = None,
-    ) -> LiveRun:
-        attempt = Attempt(budget=budget or Budget(on_filled=lambda _: None), redact=redact_secrets)
-        live = LiveRun(work_of(call), attempt, values)
-        live.attach(stored or row())
-        live.has_slot = True
-        self._lives[live.run.id] = live
+    def live(self, call: object, *, stored: Run | None = None, **options: Any) -> LiveRun:
+        """Make a run, registered and with a slot, that has not been launched."""
+        live = self.register(live_run(call, stored or row(), **options))
+        assert live.has_slot
+        self.told.clear()
         return live
 
-    def launch(self, call: object, **options: Any) -> LiveRun:
-        live = self.live(call, **options)
+    def launch(self, call: object, *, stored: Run | None = None, **options: Any) -> LiveRun:
+        live = self.live(call, stored=stored, **options)
         self.executor.begin(live)
         return live
 
@@ -150,13 +93,13 @@ class ExecutorOnFakeStore:
 
 
 def task_of(live: LiveRun) -> asyncio.Task[None]:
-    """Return the task that executes a run that was launched."""
+    """Give the task that executes a run."""
     assert live.attempt.task is not None
     return live.attempt.task
 
 
 def thread_of(live: LiveRun) -> Thread | None:
-    """Return the thread that executes the function of a run, if it has begun."""
+    """Give the thread in which a run executes, once there is one."""
     return None if live.attempt.runner is None else live.attempt.runner.thread
 
 

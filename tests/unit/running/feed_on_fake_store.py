@@ -43,7 +43,8 @@ class FeedOnFakeStore:
         self.looks = 0
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
-        self.feed = EventFeed(cast("Store", self), ManagerState())
+        self.state = ManagerState()
+        self.feed = EventFeed(cast("Store", self), self.state)
 
     def say(self, count: int = 1, data_json: str = "{}") -> None:
         """Store events, and tell the feed."""

@@ -3,150 +3,169 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from aioruns._running.capacity import Capacity
+from aioruns._running.live import LiveRun
 
 
-class Bench:
-    """A ``Capacity`` and the runs that it has said to launch."""
-
-    def __init__(self, max_running: int | None) -> None:
-        self.launched: list[int] = []
-        self.lives: dict[int, Any] = {}
-        self.capacity = Capacity(max_running)
-
-    def live(self, run_id: int) -> Any:
-        return self.lives.setdefault(run_id, _Live(run_id))
-
-    def reserve(self, run_id: int) -> bool:
-        got = self.capacity.reserve(self.live(run_id))
-        assert self.live(run_id).has_slot is got
-        return got
-
-    def enqueue(self, run_id: int) -> Any:
-        self._launch(self.capacity.enqueue(self.live(run_id)))
-        return self.live(run_id)
-
-    def release(self, run_id: int) -> None:
-        self._launch(self.capacity.release(self.live(run_id)))
-
-    def _launch(self, lives: list[Any]) -> None:
-        assert all(live.has_slot for live in lives)
-        self.launched += [live.run_id for live in lives]
+def new_run() -> LiveRun:
+    """Make a run; capacity looks neither at its work nor at its attempt."""
+    return LiveRun(cast("Any", None), cast("Any", None))
 
 
-class _Live:
-    def __init__(self, run_id: int) -> None:
-        self.run_id = run_id
-        self.has_slot = False
+def reserve(capacity: Capacity, count: int) -> list[LiveRun]:
+    runs = [new_run() for _ in range(count)]
+    for live in runs:
+        assert capacity.reserve(live) is live.has_slot
+    return runs
+
+
+def slots(*runs: LiveRun) -> list[bool]:
+    return [live.has_slot for live in runs]
+
+
+NOTHING = {"line": 0, "slots": False}
 
 
 def test_without_a_limit_there_is_always_a_slot() -> None:
-    bench = Bench(None)
-    assert all(bench.reserve(run_id) for run_id in range(1000))
+    capacity = Capacity(None)
+    assert all(slots(*reserve(capacity, 1000)))
 
 
 def test_there_are_as_many_slots_as_asked_for() -> None:
-    bench = Bench(2)
-    assert [bench.reserve(run_id) for run_id in range(3)] == [True, True, False]
+    assert slots(*reserve(Capacity(2), 3)) == [True, True, False]
 
 
 def test_a_slot_given_back_goes_to_the_run_that_has_waited_longest() -> None:
-    bench = Bench(1)
-    assert [bench.reserve(run_id) for run_id in (1, 2, 3)] == [True, False, False]
-    bench.enqueue(2)
-    bench.enqueue(3)
-    assert bench.launched == []
-    bench.release(1)
-    assert bench.launched == [2]
-    bench.release(2)
-    assert bench.launched == [2, 3]
-    bench.release(3)
-    assert bench.reserve(4)
+    capacity = Capacity(1)
+    first, second, third = reserve(capacity, 3)
+    assert slots(first, second, third) == [True, False, False]
+    assert capacity.enqueue(second) == []
+    assert capacity.enqueue(third) == []
+    assert capacity.release(first) == [second]
+    assert slots(first, second, third) == [False, True, False]
+    assert capacity.release(second) == [third]
+    assert capacity.release(third) == []
+    assert capacity.leftovers() == NOTHING
+    assert capacity.reserve(new_run())
 
 
 def test_nobody_overtakes_a_run_that_waits() -> None:
-    bench = Bench(1)
-    bench.reserve(1)
-    bench.reserve(2)
-    bench.release(1)
-    assert not bench.reserve(3), "a run that was refused a slot is not in line yet, and comes first"
-    bench.enqueue(2)
-    assert bench.launched == [2]
-    bench.enqueue(3)
-    assert bench.launched == [2]
-    bench.release(2)
-    assert bench.launched == [2, 3]
+    capacity = Capacity(1)
+    first, second = reserve(capacity, 2)
+    assert capacity.release(first) == []
+    third = new_run()
+    assert not capacity.reserve(third), "a run that was refused a slot is not in line yet, and comes first"
+    assert capacity.enqueue(second) == [second]
+    assert capacity.enqueue(third) == []
+    assert capacity.release(second) == [third]
 
 
-def test_a_slot_freed_before_the_run_is_in_line_is_taken_when_it_comes() -> None:
-    bench = Bench(1)
-    bench.reserve(1)
-    assert not bench.reserve(2)
-    bench.release(1)
-    assert bench.enqueue(2).has_slot
-    assert bench.launched == [2]
+def test_a_run_in_line_is_launched_when_the_slot_was_freed_before_it_came() -> None:
+    capacity = Capacity(1)
+    first, second = reserve(capacity, 2)
+    assert capacity.release(first) == []
+    assert capacity.enqueue(second) == [second]
+    assert second.has_slot
 
 
-def test_a_run_that_is_not_inserted_holds_nobody_up() -> None:
-    bench = Bench(1)
-    bench.reserve(1)
-    assert not bench.reserve(2)
-    bench.release(1)
-    bench.release(2)
-    assert bench.reserve(3)
+def test_of_two_runs_that_were_refused_a_slot_whoever_is_inserted_first_is_launched_first() -> None:
+    capacity = Capacity(1)
+    first, second, third = reserve(capacity, 3)
+    assert capacity.release(first) == []
+    assert capacity.enqueue(third) == [third]
+    assert capacity.enqueue(second) == []
+    assert capacity.release(third) == [second]
 
 
-def test_C9_a_discarded_run_is_never_launched() -> None:
-    bench = Bench(1)
-    for run_id in (1, 2, 3):
-        bench.reserve(run_id)
-    waiting = bench.enqueue(2)
-    bench.enqueue(3)
-    bench.capacity.discard(waiting)
-    bench.capacity.discard(waiting)
-    bench.release(1)
-    assert bench.launched == [3]
+@pytest.mark.parametrize("how", ["discard", "release"])
+def test_a_run_that_is_not_inserted_holds_nobody_up(how: str) -> None:
+    capacity = Capacity(1)
+    first, second = reserve(capacity, 2)
+    assert capacity.release(first) == []
+    assert not getattr(capacity, how)(second)
+    assert capacity.leftovers() == NOTHING
+    assert capacity.reserve(new_run())
+
+
+def test_a_run_that_has_reserved_nothing_gives_nothing_back() -> None:
+    capacity = Capacity(1)
+    (first,) = reserve(capacity, 1)
+    assert capacity.release(new_run()) == []
+    assert not capacity.reserve(new_run()), "the slot is still the first run's"
+    assert first.has_slot
+
+
+def test_a_slot_is_given_back_once() -> None:
+    capacity = Capacity(1)
+    (first,) = reserve(capacity, 1)
+    assert capacity.release(first) == []
+    assert capacity.release(first) == []
+    assert slots(*reserve(capacity, 2)) == [True, False]
+
+
+def test_discarding_a_run_that_has_a_slot_leaves_it_its_slot() -> None:
+    capacity = Capacity(1)
+    (first,) = reserve(capacity, 1)
+    capacity.discard(first)
+    assert first.has_slot
+    assert not capacity.reserve(new_run())
+
+
+@pytest.mark.parametrize("how", ["discard", "release"])
+def test_C9_a_run_that_left_the_line_is_never_launched(how: str) -> None:
+    capacity = Capacity(1)
+    first, second, third = reserve(capacity, 3)
+    for live in (second, third):
+        capacity.enqueue(live)
+    for _ in range(2):
+        assert not getattr(capacity, how)(second)
+    assert capacity.release(first) == [third]
+    assert slots(first, second, third) == [False, False, True]
+
+
+def test_several_free_slots_go_to_several_runs_at_once() -> None:
+    capacity = Capacity(2)
+    first, second, third, fourth = reserve(capacity, 4)
+    for live in (first, second):
+        assert capacity.release(live) == []
+    assert capacity.enqueue(third) == [third]
+    assert capacity.enqueue(fourth) == [fourth]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_R1_no_slot_is_lost_and_none_given_twice_whatever_happens(seed: int) -> None:
-    choose, bench = random.Random(seed), Bench(3)
-    announced: list[int] = []
-    waiting: list[int] = []
-    running: set[int] = set()
-    known = 0
-    order: list[int] = []
-    for step in range(300):
-        act = choose.choice(["reserve", "enqueue", "withdraw", "discard", "release"])
+    choose, capacity = random.Random(seed), Capacity(3)
+    announced: list[LiveRun] = []
+    line: list[LiveRun] = []
+    running: list[LiveRun] = []
+
+    def launch(runs: list[LiveRun]) -> None:
+        for live in runs:
+            assert live is line.pop(0), "first in, first out"
+            running.append(live)
+
+    for _ in range(300):
+        act = choose.choice(["reserve", "enqueue", "withdraw", "discard", "leave", "release"])
         if act == "reserve":
-            (running.add if bench.reserve(step) else announced.append)(step)
+            live = new_run()
+            (running if capacity.reserve(live) else announced).append(live)
         elif act == "enqueue" and announced:
-            run_id = announced.pop(choose.randrange(len(announced)))
-            order.append(run_id)
-            waiting.append(run_id)
-            bench.enqueue(run_id)
+            line.append(live := announced.pop(choose.randrange(len(announced))))
+            launch(capacity.enqueue(live))
         elif act == "withdraw" and announced:
-            bench.release(announced.pop(choose.randrange(len(announced))))
-        elif act == "discard" and waiting:
-            gone = waiting.pop(choose.randrange(len(waiting)))
-            bench.capacity.discard(bench.live(gone))
-            order.remove(gone)
+            launch(capacity.release(announced.pop(choose.randrange(len(announced)))))
+        elif act == "discard" and line:
+            capacity.discard(line.pop(choose.randrange(len(line))))
+        elif act == "leave" and line:
+            launch(capacity.release(line.pop(choose.randrange(len(line)))))
         elif act == "release" and running:
-            run_id = choose.choice(sorted(running))
-            running.discard(run_id)
-            bench.release(run_id)
-        for run_id in bench.launched[known:]:
-            known += 1
-            running.add(run_id)
-            waiting.remove(run_id)
+            launch(capacity.release(running.pop(choose.randrange(len(running)))))
+        assert all(live.has_slot for live in running)
+        assert not any(live.has_slot for live in (*line, *announced))
         assert len(running) <= 3
-        assert not waiting or len(running) == 3, "a slot is free although somebody waits"
-    assert bench.launched == [run_id for run_id in order if run_id not in waiting]
-    for run_id in (*announced, *waiting, *running):
-        bench.capacity.discard(bench.live(run_id))
-        bench.capacity.release(bench.live(run_id))
-    assert not any(bench.capacity.leftovers().values())
+        assert not line or len(running) == 3, "a slot is free although somebody waits"
+        assert capacity.leftovers() == {"line": len(line) + len(announced), "slots": bool(running)}

@@ -13,6 +13,7 @@ import pytest
 from tests.streams import within
 from tests.support import eventually, now_micros, turns
 from tests.unit.running.executor_on_fake_store import (
+    ENDED,
     FENCE,
     ExecutorOnFakeStore,
     gives,
@@ -43,7 +44,7 @@ async def test_an_end_is_stored_with_the_result_and_what_was_said_last_and_then_
     assert abs(ending.at - now_micros()) < 60_000_000
     assert "hello" in said(ending)
     assert fake.calls == [("finish", FENCE)]
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
     assert (live.run.status, live.attempt.over, live.outcome()) == ("completed", True, live.run)
     assert not task_of(live).cancelled()
 
@@ -170,7 +171,8 @@ async def test_G8_an_end_by_closing_is_interrupted_and_says_so(how: str) -> None
     if how == "interrupted":
         live.attempt.ask_to_end(Why.CLOSING)
     else:
-        fake.state.closing = True
+        fake.state.keeper = keeper = asyncio.create_task(waits())
+        keeper.cancel()  # the teardown of the event loop cancels all tasks in one turn
         task_of(live).cancel()
     ending = await fake.ended(live)
     assert (ending.status, ending.error) == ("interrupted", "the manager was closed before the run ended")
@@ -248,7 +250,7 @@ async def test_N1_a_run_whose_task_is_cancelled_before_its_first_step_ends() -> 
     ending = await fake.ended(live)
     assert ending.status == "failed"
     assert task_of(live).cancelled()
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
 
 
 async def test_N1_a_run_that_was_ended_is_left_alone_when_its_task_is_cancelled_before_its_first_step() -> None:
@@ -259,7 +261,7 @@ async def test_N1_a_run_that_was_ended_is_left_alone_when_its_task_is_cancelled_
     await asyncio.wait((task_of(live),))
     await turns(5)
     assert fake.calls == []
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -268,13 +270,13 @@ async def test_R1_of_a_task_that_takes_its_first_step_nothing_is_kept_but_the_ru
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     fake = ExecutorOnFakeStore()
     live = fake.launch(gives())
-    assert list(fake.executor._launched.values()) == [live]
+    assert fake.executor.leftovers()["launched"] == 1
     await turns(number)
     task_of(live).cancel()
     await fake.ended(live)
     await turns(2)
-    assert fake.executor._launched == {}
-    assert fake.told == ["end 7"]
+    assert fake.leftovers() == {}
+    assert fake.told == ENDED
     assert complaints == []
 
 
@@ -284,11 +286,11 @@ async def test_R1_of_an_eager_task_nothing_is_kept_but_the_run(call: Callable[[]
     fake = ExecutorOnFakeStore()
     asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
     live = fake.launch(call())
-    assert live.attempt.phase is not Phase.LAUNCHED
-    assert fake.executor._launched == {}
+    assert live.attempt.phase in (Phase.EXECUTING, Phase.OVER)
+    assert fake.executor.leftovers()["launched"] == 0
     live.request_cancel(at=1, reason=None)
     await fake.ended(live)
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
 
 
 async def test_a_run_that_was_ended_between_its_launch_and_its_first_step_is_left_alone() -> None:
@@ -297,7 +299,7 @@ async def test_a_run_that_was_ended_between_its_launch_and_its_first_step_is_lef
     fake.executor.withdraw(live, row("cancelled"))
     await within(60, task_of(live))
     assert fake.calls == []
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
 
 
 # Threads
@@ -313,7 +315,7 @@ async def test_G8_a_thread_that_outlasts_its_event_loop_ends_nothing() -> None:
 
     fake = ExecutorOnFakeStore()
     live = fake.launch(stays())
-    await eventually(lambda: thread_of(live) is not None)
+    thread = await eventually(lambda: thread_of(live))
     task_of(live).cancel()
     await turns(5)
     assert live.attempt.cancel_event.is_set()
@@ -323,8 +325,6 @@ async def test_G8_a_thread_that_outlasts_its_event_loop_ends_nothing() -> None:
     assert not live.attempt.over
     assert (fake.calls, fake.told) == ([], [])
     gate.set()
-    thread = thread_of(live)
-    assert thread is not None
     await within(60, thread.ended)
 
 
@@ -339,7 +339,7 @@ async def test_a_thread_that_ends_in_time_ends_its_run_although_its_task_was_can
 
     fake = ExecutorOnFakeStore()
     live = fake.launch(stays())
-    await eventually(lambda: thread_of(live) is not None)
+    await eventually(lambda: thread_of(live))
     task_of(live).cancel()
     await turns(5)
     gate.set()
@@ -358,7 +358,7 @@ async def test_giving_up_does_not_leave_a_thread_that_nobody_tears(monkeypatch: 
 
     fake = ExecutorOnFakeStore()
     live = fake.launch(stays())
-    await eventually(lambda: thread_of(live) is not None)
+    await eventually(lambda: thread_of(live))
     fake.executor.give_up()
     waits_begun = 0
     wait = asyncio.wait

@@ -9,6 +9,7 @@ import pytest
 from tests.streams import within
 from tests.support import eventually, turns
 from tests.unit.running.executor_on_fake_store import (
+    ENDED,
     FENCE,
     ExecutorOnFakeStore,
     gives,
@@ -45,7 +46,7 @@ async def test_a_pending_run_is_claimed_and_then_told_of_and_begun() -> None:
     await fake.ended(live)
     assert seen == [fake.claimed], "what executes is what was claimed"
     assert fake.calls == [("claim", FENCE), ("finish", FENCE)]
-    assert fake.told == ["notify 7", "end 7"]
+    assert fake.told == ["notify 7", *ENDED]
 
 
 async def test_C9_a_pending_run_that_somebody_has_ended_never_begins_and_ends_as_it_is_stored() -> None:
@@ -56,7 +57,7 @@ async def test_C9_a_pending_run_that_somebody_has_ended_never_begins_and_ends_as
     await within(60, live.ended.wait())
     assert fake.calls == [("claim", FENCE), ("get", None)]
     assert live.run is fake.stored
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
 
 
 @pytest.mark.usefixtures("short_pauses")
@@ -114,7 +115,7 @@ async def test_G7_a_run_that_belongs_to_another_manager_ends_as_that_one_has_sto
     assert [verb for verb, _ in fake.calls] == ["finish", "get"]
     assert Why.LOST in live.attempt.asked
     assert live.run is fake.stored
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
     with pytest.raises(LeaseLost) as raised:
         await live.attempt.outbox.flush()
     assert raised.value.run_id == 7
@@ -162,7 +163,7 @@ async def test_F2_an_end_is_tried_until_it_is_stored_and_nobody_is_told_before()
     ending = await fake.ended(live)
     assert [verb for verb, _ in fake.calls] == ["finish"] * 6
     assert all(each is ending for each in fake.endings), "the end is decided once"
-    assert (fake.told, live.failure) == (["end 7"], None)
+    assert (fake.told, live.failure) == (ENDED, None)
 
 
 async def test_F2_pauses_become_longer_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +210,7 @@ async def test_G5_after_a_time_waiters_are_told_and_the_end_is_stored_all_the_sa
     go_on.set()
     await within(60, task_of(live))
     assert live.outcome().status == "completed"
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
 
 
 @pytest.mark.usefixtures("short_pauses")
@@ -223,7 +224,7 @@ async def test_G5_an_end_that_is_given_up_at_close_is_told_and_forgotten() -> No
     await fake.ended(live)
     with pytest.raises(StoreUnavailable, match="away for the"):
         live.outcome()
-    assert fake.told == ["end 7"]
+    assert fake.told == ENDED
     assert live.run.status == "running"
     calls = len(fake.calls)
     await turns(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import Any, cast
 
@@ -13,9 +14,6 @@ from tests.unit.running.feed_on_fake_store import FeedOnFakeStore, Reader, seqs
 
 from aioruns import ManagerClosed, Run, RunEvent, RunNotFound, StoreUnavailable
 from aioruns._running import feed
-from aioruns._running.feed import EventFeed
-from aioruns._running.state import ManagerState
-from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio
 
@@ -163,15 +161,15 @@ async def test_R1_nothing_is_kept_of_a_run_that_nobody_watches_any_more() -> Non
     assert len(fake.feed) == 0
 
 
-async def test_whoever_begins_to_watch_is_told_of() -> None:
-    state = ManagerState()
-    feed = EventFeed(cast("Store", FeedOnFakeStore()), state)
-    with feed.watch(1), feed.watch(1):
-        assert (len(feed), state.interest.is_set()) == (1, True)
-        state.interest.clear()
-        with feed.watch(2):
-            assert (len(feed), state.interest.is_set()) == (2, True)
-    assert len(feed) == 0
+async def test_whoever_begins_to_watch_a_run_makes_the_manager_watch_the_store() -> None:
+    fake = FeedOnFakeStore()
+    with contextlib.ExitStack() as watching:
+        for run_id, watched in ((1, 1), (1, 1), (2, 2)):
+            fake.state.interest.clear()
+            watching.enter_context(fake.feed.watch(run_id))
+            assert fake.state.interest.is_set()
+            assert len(fake.feed) == watched
+    assert len(fake.feed) == 0
 
 
 # Waiting for a run that executes elsewhere

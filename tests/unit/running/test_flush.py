@@ -6,29 +6,28 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import pytest
 from tests.support import eventually, turns
 
-from aioruns import LeaseLost, RunManager, StoreUnavailable, current_run
+from aioruns import LeaseLost, Run, RunManager, RunStatus, StoreUnavailable, current_run, job, redact_secrets
+from aioruns._jobs.work import work_of
+from aioruns._running.feed import EventFeed
 from aioruns._running.flush import LARGEST, Flusher
-from aioruns._running.live import Why
-from aioruns._running.outbox import MAX_EVENTS, Budget, Outbox
-from aioruns.abc import Fence, NewEvent
+from aioruns._running.live import Attempt, LiveRun, Why
+from aioruns._running.outbox import MAX_EVENTS, Outbox
+from aioruns._running.state import ManagerState
+from aioruns.abc import Fence, NewEvent, Store
 from aioruns.stores import SQLiteStore
 
 pytestmark = pytest.mark.asyncio
 
 
-def make_budget(on_filled: Callable[[], None] = lambda: None) -> Budget:
-    return Budget(lambda _: on_filled())
-
-
-def make_outbox(budget: Budget | None = None, on_filled: Callable[[], None] = lambda: None) -> Outbox:
-    return Outbox(budget or make_budget(on_filled))
+@job
+async def talk() -> None: ...
 
 
 def say(outbox: Outbox, *texts: object, droppable: bool = True) -> None:
@@ -55,7 +54,8 @@ class Journal:
         self.calls = 0
         self.sizes: list[int] = []
 
-    async def append_events(self, run_id: int, fence: object, events: Sequence[NewEvent]) -> None:
+    async def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> range:
+        assert (run_id, fence) == (3, Fence("manager", 1))
         self.calls += 1
         self.sizes.append(len(events))
         await turns(1)
@@ -63,6 +63,7 @@ class Journal:
         self.events += [event for event in events if event.ordinal > known]
         if self.answers and (answer := self.answers.pop(0)) is not None:
             raise answer
+        return range(known + 1, len(self.events) + 1)
 
 
 class SlowJournal(Journal):
@@ -72,23 +73,45 @@ class SlowJournal(Journal):
         super().__init__()
         self.answers_now = asyncio.Event()
 
-    async def append_events(self, run_id: int, fence: object, events: Sequence[NewEvent]) -> None:
-        await super().append_events(run_id, fence, events)
+    async def append_events(self, run_id: int, fence: Fence, events: Sequence[NewEvent]) -> range:
+        seqs = await super().append_events(run_id, fence, events)
         await self.answers_now.wait()
+        return seqs
 
 
-def make_run(journal: Journal, *, patience: float = 30.0) -> Any:
-    """Make as much of an active run as the flusher sees, wired to a flusher."""
-    notified: list[int] = []
-    feed: Any = SimpleNamespace(publish=lambda run, said, seqs: notified.append(run.id))
-    flusher = Flusher(journal, feed, patience=patience)  # pyright: ignore[reportArgumentType]
-    outbox = make_outbox(on_filled=lambda: flusher.start(active))
-    asked: list[Why] = []
-    attempt = SimpleNamespace(outbox=outbox, asked=asked, ask_to_end=asked.append)
-    active: Any = SimpleNamespace(
-        run=SimpleNamespace(id=3), fence="fence", notified=notified, attempt=attempt, outbox=outbox
-    )
-    return active
+class NotingFeed(EventFeed):
+    """A feed that notes whose events it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(cast("Store", None), ManagerState())
+        self.published: list[int] = []
+
+    def publish(self, run: Run, said: Sequence[NewEvent], seqs: range) -> None:
+        self.published.append(run.id)
+        super().publish(run, said, seqs)
+
+
+class Talker:
+    """A run, and the flusher that stores what it says in a journal.
+
+    Attributes:
+        outbox: What the run has said.
+        notified: Whose events the subscribers were given.
+    """
+
+    def __init__(self, journal: Journal, *, patience: float = 30.0) -> None:
+        feed = NotingFeed()
+        self.notified = feed.published
+        self.flusher = Flusher(cast("Store", journal), feed, patience=patience)
+        self.live = LiveRun(work_of(talk()), Attempt(budget=self.flusher.budget, redact=redact_secrets))
+        self.live.attach(
+            Run(id=3, job="job", status=RunStatus.RUNNING, manager_id="manager", created_at=datetime.now(UTC))
+        )
+        self.outbox = self.live.attempt.outbox
+
+    @property
+    def lost(self) -> bool:
+        return Why.LOST in self.live.attempt.asked
 
 
 @pytest.fixture
@@ -98,45 +121,45 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_what_is_said_is_stored_and_told() -> None:
     journal = Journal()
-    active = make_run(journal)
-    say(active.outbox, "a", "b")
-    await active.outbox.flush()
-    say(active.outbox, "c")
-    await active.outbox.flush()
-    assert (texts(journal.events), active.notified) == (["a", "b", "c"], [3, 3])
+    talker = Talker(journal)
+    say(talker.outbox, "a", "b")
+    await talker.outbox.flush()
+    say(talker.outbox, "c")
+    await talker.outbox.flush()
+    assert (texts(journal.events), talker.notified) == (["a", "b", "c"], [3, 3])
 
 
 async def test_G6_nothing_is_told_before_the_store_has_answered() -> None:
     journal = SlowJournal()
-    active = make_run(journal)
-    say(active.outbox, "a")
+    talker = Talker(journal)
+    say(talker.outbox, "a")
     await eventually(lambda: journal.events)
     await turns(5)
-    assert active.notified == []
+    assert talker.notified == []
     journal.answers_now.set()
-    await active.outbox.flush()
-    assert active.notified == [3]
+    await talker.outbox.flush()
+    assert talker.notified == [3]
 
 
 @pytest.mark.usefixtures("no_pause")
 @pytest.mark.parametrize("fails", range(5))
 async def test_what_is_much_is_stored_in_parts_each_event_once(fails: int) -> None:
     journal = Journal(*[None] * fails, StoreUnavailable("was it stored?"))
-    active = make_run(journal)
-    say(active.outbox, *range(2 * LARGEST + 1))
-    await active.outbox.flush()
+    talker = Talker(journal)
+    say(talker.outbox, *range(2 * LARGEST + 1))
+    await talker.outbox.flush()
     assert texts(journal.events) == [str(number) for number in range(2 * LARGEST + 1)]
     assert max(journal.sizes) == LARGEST
-    assert len(active.notified) == journal.calls - (fails < 3)
-    assert not active.outbox.take()
+    assert len(talker.notified) == journal.calls - (fails < 3)
+    assert not talker.outbox.take()
 
 
 async def test_of_what_is_much_the_rest_is_left_to_the_end_if_that_comes_first() -> None:
     journal = SlowJournal()
-    active = make_run(journal)
-    say(active.outbox, *range(3 * LARGEST))
+    talker = Talker(journal)
+    say(talker.outbox, *range(3 * LARGEST))
     await eventually(lambda: journal.calls == 1)
-    rest = active.outbox.take_rest()
+    rest = talker.outbox.take_rest()
     journal.answers_now.set()
     await turns(10)
     assert journal.calls == 1
@@ -146,13 +169,13 @@ async def test_of_what_is_much_the_rest_is_left_to_the_end_if_that_comes_first()
 @pytest.mark.usefixtures("no_pause")
 async def test_lost_acknowledgement_stores_nothing_twice() -> None:
     journal = Journal(StoreUnavailable("was it stored?"), StoreUnavailable("who knows?"))
-    active = make_run(journal)
-    say(active.outbox, "a")
-    flush = asyncio.ensure_future(active.outbox.flush())
+    talker = Talker(journal)
+    say(talker.outbox, "a")
+    flush = asyncio.ensure_future(talker.outbox.flush())
     await turns(1)
-    say(active.outbox, "b")
+    say(talker.outbox, "b")
     await flush
-    await active.outbox.flush()
+    await talker.outbox.flush()
     assert texts(journal.events) == ["a", "b"]
     assert journal.calls == 4
 
@@ -185,41 +208,42 @@ async def test_lost_acknowledgement_of_a_real_store_stores_nothing_twice(
 @pytest.mark.usefixtures("no_pause")
 async def test_F1_flush_fails_while_the_store_is_away_and_everything_is_stored_when_it_is_back() -> None:
     journal = Journal(*[StoreUnavailable("away")] * 3)
-    active = make_run(journal, patience=0)
-    say(active.outbox, "a")
+    talker = Talker(journal, patience=0)
+    say(talker.outbox, "a")
     with pytest.raises(StoreUnavailable, match="away"):
-        await active.outbox.flush()
-    say(active.outbox, "b")
-    await eventually(lambda: texts(journal.events) == ["a", "b"] and not active.outbox.take())
-    await active.outbox.flush()
+        await talker.outbox.flush()
+    say(talker.outbox, "b")
+    await eventually(lambda: texts(journal.events) == ["a", "b"] and not talker.outbox.take())
+    await talker.outbox.flush()
 
 
 async def test_G7_lost_run_is_told_and_stores_nothing_more() -> None:
     journal = Journal(LeaseLost(3))
-    active = make_run(journal)
-    say(active.outbox, "a")
+    talker = Talker(journal)
+    say(talker.outbox, "a")
     with pytest.raises(LeaseLost):
-        await active.outbox.flush()
-    await eventually(lambda: active.attempt.asked == [Why.LOST])
+        await talker.outbox.flush()
+    await eventually(lambda: talker.lost)
+    assert talker.live.attempt.cancel_event.is_set()
     assert journal.calls == 1
 
 
 async def test_G7_flush_of_a_lost_run_never_hangs() -> None:
-    active = make_run(Journal(LeaseLost(3)))
-    say(active.outbox, "a")
+    talker = Talker(Journal(LeaseLost(3)))
+    say(talker.outbox, "a")
     with pytest.raises(LeaseLost):
-        await active.outbox.flush()
-    say(active.outbox, "b")
+        await talker.outbox.flush()
+    say(talker.outbox, "b")
     async with asyncio.timeout(60):
         with pytest.raises(LeaseLost):
-            await active.outbox.flush()
+            await talker.outbox.flush()
 
 
 async def test_G7_thread_of_a_lost_run_does_not_wait_for_room() -> None:
-    active = make_run(Journal(LeaseLost(3)))
-    thread = in_thread(lambda: say(active.outbox, *range(2 * MAX_EVENTS)))
+    talker = Talker(Journal(LeaseLost(3)))
+    thread = in_thread(lambda: say(talker.outbox, *range(2 * MAX_EVENTS)))
     try:
-        await eventually(lambda: active.attempt.asked == [Why.LOST])
+        await eventually(lambda: talker.lost)
         await eventually(lambda: not thread.is_alive(), timeout=60)
     finally:
-        active.outbox.take_rest()
+        talker.outbox.take_rest()

@@ -10,6 +10,7 @@ import pytest
 
 from aioruns._running.feed import EventFeed
 from aioruns._running.prune import BATCH, prune
+from aioruns._running.state import ManagerState
 from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio
@@ -34,20 +35,22 @@ class History:
         return gone
 
 
-class Feed:
+class Feed(EventFeed):
     """Counts how often everybody was woken."""
 
     def __init__(self) -> None:
+        super().__init__(cast("Store", None), ManagerState())
         self.woken = 0
 
     def notify_all(self) -> None:
         self.woken += 1
+        super().notify_all()
 
 
 @pytest.mark.parametrize(("runs", "pieces"), [(0, [0]), (3, [3, 0]), (20, [7, 7, 6, 0])])
 async def test_it_goes_on_until_nothing_old_is_left(runs: int, pieces: list[int]) -> None:
     history, feed = History(runs, at_once=7), Feed()
-    assert await prune(cast("Store", history), timedelta(days=1), cast("EventFeed", feed)) == runs
+    assert await prune(cast("Store", history), timedelta(days=1), feed) == runs
     assert history.pieces == pieces
     assert feed.woken == 1
 
@@ -59,5 +62,5 @@ async def test_whoever_reads_is_woken_when_pruning_is_torn() -> None:
 
     feed = Feed()
     with pytest.raises(asyncio.CancelledError):
-        await prune(cast("Store", Torn()), timedelta(0), cast("EventFeed", feed))
+        await prune(cast("Store", Torn()), timedelta(0), feed)
     assert feed.woken == 1

@@ -15,6 +15,7 @@ from tests.support import turns
 from aioruns import StoreUnavailable
 from aioruns._running.feed import EventFeed
 from aioruns._running.rescue import rescue, rescue_periodically
+from aioruns._running.state import ManagerState
 from aioruns.abc import Store
 
 pytestmark = pytest.mark.asyncio
@@ -40,20 +41,22 @@ class Orphans:
         return find
 
 
-class Feed:
+class Feed(EventFeed):
     """Counts how often everybody was woken."""
 
     def __init__(self) -> None:
+        super().__init__(cast("Store", None), ManagerState())
         self.woken = 0
 
     def notify_all(self) -> None:
         self.woken += 1
+        super().notify_all()
 
 
 @contextlib.asynccontextmanager
 async def looking(orphans: Orphans, feed: Feed) -> AsyncIterator[asyncio.Task[None]]:
     """Rescue from time to time within a block."""
-    task = asyncio.create_task(rescue_periodically(cast("Store", orphans), cast("EventFeed", feed)))
+    task = asyncio.create_task(rescue_periodically(cast("Store", orphans), feed))
     try:
         yield task
     finally:
@@ -71,7 +74,7 @@ async def test_R3_whoever_watches_a_rescued_run_is_woken_and_the_operator_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     feed = Feed()
-    await rescue(cast("Store", Orphans([4, 7])), cast("EventFeed", feed))
+    await rescue(cast("Store", Orphans([4, 7])), feed)
     assert feed.woken == 1
     assert [(record.levelno, record.args) for record in caplog.records] == [
         (logging.WARNING, (4,)),
@@ -88,7 +91,7 @@ async def test_G11_event_loop_turns_while_the_operator_is_told_of_many(caplog: p
             await asyncio.sleep(0)
 
     looking = asyncio.ensure_future(look())
-    await rescue(cast("Store", Orphans(list(range(1, 1001)))), cast("EventFeed", Feed()))
+    await rescue(cast("Store", Orphans(list(range(1, 1001)))), Feed())
     looking.cancel()
     assert len(caplog.records) == 1000
     assert {100, 500, 900} <= set(told)
@@ -100,7 +103,7 @@ async def test_R3_whoever_watches_is_woken_by_a_rescue_that_was_torn_for_it_may_
 ) -> None:
     feed = Feed()
     with pytest.raises(type(torn)):
-        await rescue(cast("Store", Orphans(torn)), cast("EventFeed", feed))
+        await rescue(cast("Store", Orphans(torn)), feed)
     assert feed.woken == 1
 
 
