@@ -88,10 +88,15 @@ class Executor:
         Raises:
             ManagerClosed: The manager closed before the store answered the insert.
         """
+        self._check_open()
         if live.has_slot:
             self._launch(live)
         else:
             self._launch_all(self._capacity.enqueue(live))
+
+    def _check_open(self) -> None:
+        if self._state.closed:
+            raise ManagerClosed("the manager was closed before the run began")
 
     def _launch_all(self, lives: Iterable[LiveRun]) -> None:
         """Launch runs that waited in line. One that cannot be launched fails, without harm to the others."""
@@ -103,8 +108,7 @@ class Executor:
 
     def _launch(self, live: LiveRun) -> None:
         """Create the task that executes a run, in a context that has nothing but the variables of ``context_vars``."""
-        if self._state.closed:
-            raise ManagerClosed("the manager was closed before the run began")
+        self._check_open()
         context = contextvars.Context()
         for variable, value in live.values:
             context.run(variable.set, value)

@@ -207,18 +207,24 @@ async def test_S2_of_the_runs_in_line_one_that_cannot_be_launched_fails_alone() 
     await eventually(lambda: third.attempt.phase is not Phase.WAITING)
 
 
-async def test_G8_a_run_whose_insert_is_answered_when_the_manager_has_closed_does_not_begin() -> None:
+@pytest.mark.parametrize("others", [0, 1], ids=["with a slot", "without a slot"])
+async def test_G8_a_run_whose_insert_is_answered_when_the_manager_has_closed_does_not_begin(others: int) -> None:
     fake = StarterOnFakeStore()
+    for _ in range(others):
+        await fake.start()
+    others_inserted = len(fake.inserts)
     fake.gate = asyncio.Event()
     coroutine = gives()
     starting = asyncio.create_task(fake.start(coroutine))
-    await eventually(lambda: fake.inserts)
+    await eventually(lambda: len(fake.inserts) > others_inserted)
     fake.state.closing = fake.state.closed = True
     fake.gate.set()
     with pytest.raises(ManagerClosed, match="closed before the run began"):
         await starting
-    assert [(run_id, ending.status) for run_id, ending in fake.endings] == [(7, "failed")]
+    assert [(run_id, ending.status) for run_id, ending in fake.endings] == [(7 + others, "failed")]
     assert coroutine.cr_frame is None
+    for live in map(fake.live, range(7, 7 + others)):
+        live.request_cancel(at=1, reason=None)
     await eventually(lambda: fake.leftovers() == {})
 
 
